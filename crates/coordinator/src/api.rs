@@ -1,0 +1,173 @@
+//! SKETCH of the public face; to be split over the modules named in lib.rs.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stillpoint_model::site_file::Deadlines;
+use stillpoint_model::*;
+
+/// The folder with what must survive a run of one site: `<state root>/<CODE>/` with the journal, the lock, the number of
+/// the last epoch. The machine-wide lock lies in the state root.
+#[derive(Debug, Clone)]
+pub struct StateFolder {}
+
+impl StateFolder {
+    /// Opens it, creating it (0700) when it is not there.
+    pub fn open(_state_root: &Path, _site: &SiteCode) -> Result<Self, StageError> {
+        todo!()
+    }
+
+    /// Takes the lock of the site and of the machine (flock); busy tells who holds it (process, site, run, since when).
+    pub fn lock(&self, _run: &RunId) -> Result<StateLock, StageError> {
+        todo!()
+    }
+}
+
+/// The held lock; ends with the value (and with the process).
+#[derive(Debug)]
+pub struct StateLock {}
+
+impl StateLock {
+    /// The number for the next epoch, made durable before it is returned.
+    pub fn next_epoch(&self) -> Result<EpochNumber, StageError> {
+        todo!()
+    }
+}
+
+/// One component in a run.
+pub struct Participant {
+    /// Its name.
+    pub component: ComponentName,
+    /// The level that the site file sets; without it the one of the writer's description.
+    pub level: Option<Level>,
+    /// Its writer.
+    pub writer: Box<dyn Writer>,
+    /// Its private folder in the set that is being built. Created by [`Stage::preflight`].
+    pub workspace: PathBuf,
+    /// Its content in the last good set.
+    pub previous: Option<StoredPrevious>,
+}
+
+/// What a run is given.
+pub struct RunSettings {
+    /// The site.
+    pub site: SiteCode,
+    /// The run.
+    pub run: RunId,
+    /// The epoch.
+    pub epoch: EpochNumber,
+    /// How long each phase may take.
+    pub deadlines: Deadlines,
+    /// Where the journal is.
+    pub state: StateFolder,
+    /// Program and arguments that start the guard (our own binary with its hidden verb).
+    pub guard: Vec<OsString>,
+    /// Who is told.
+    pub monitor: Arc<dyn Monitor>,
+    /// Set to end early.
+    pub cancel: Cancel,
+    /// Called around every act; in tests it fails, hangs or kills.
+    pub hook: Arc<dyn ActHook>,
+}
+
+/// An act of the site's own failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct StageError {
+    /// What kind of trouble.
+    pub kind: ErrorKind,
+    /// What failed, in one sentence.
+    pub text: String,
+    /// How to mend it, in one sentence.
+    pub hint: Option<String>,
+    /// Why.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What the site itself does in a run, at the places where it is not a writer's turn. The driver calls it on its own
+/// thread, each under its deadline.
+pub trait Stage {
+    /// Checks the destination and creates the set's building folder. Registers the undo for it first.
+    fn preflight(&mut self, undos: &dyn UndoLog) -> Result<(), StageError>;
+    /// All components are described: checks what needs the descriptions (room, destination inside a source).
+    fn identified(&mut self, components: &[(ComponentName, Description)]) -> Result<(), StageError>;
+    /// The sink for a component.
+    fn sink(&self, component: &ComponentName) -> Box<dyn CaptureSink>;
+    /// Publishes the set (or refuses it, below the minimum grade). Called with what was captured.
+    fn seal(&mut self, report: &RunReport) -> Result<(), StageError>;
+}
+
+/// A component as it came out of a run.
+#[derive(Debug, Clone)]
+pub struct Component {
+    /// Its name.
+    pub name: ComponentName,
+    /// What its writer said.
+    pub description: Option<Description>,
+    /// What was captured, with the final grade.
+    pub captured: Option<Captured>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct RunReport {
+    /// From before the first freeze to after the last thaw; nothing if nothing was frozen.
+    pub window: Option<Duration>,
+    /// The instant of the cut, UTC.
+    pub cut_at: Option<jiff::Timestamp>,
+    /// The components, in order.
+    pub components: Vec<Component>,
+    /// Time per phase.
+    pub phases: Vec<(Phase, Duration)>,
+    /// Why the run failed: the first veto, missed deadline or failed act. Nothing if it did not.
+    pub failure: Option<StageError>,
+    /// Undos that failed: the site may not work. Loud.
+    pub not_undone: Vec<String>,
+}
+
+/// Called right before and right after each act of the driver. The name is `<step>/<component>` or `<act>` such as
+/// `freeze/app`, `journal`, `arm`, `disarm`, `preflight`, `seal`. An error fails the act.
+pub trait ActHook: Send + Sync {
+    /// Right before.
+    fn before(&self, _act: &str) -> Result<(), String> {
+        Ok(())
+    }
+    /// Right after it succeeded.
+    fn after(&self, _act: &str) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The hook that does nothing.
+pub struct NoHook;
+impl ActHook for NoHook {}
+
+/// Runs one epoch: all phases but `after`, which is the caller's. Returns when the site works again and every writer was
+/// released, whatever happened.
+pub fn run(_settings: RunSettings, _participants: Vec<Participant>, _stage: &mut dyn Stage) -> RunReport {
+    todo!()
+}
+
+/// The body of the guard process.
+pub fn guard_main(_arguments: &[OsString]) -> u8 {
+    todo!()
+}
+
+/// What a reconcile found and did.
+#[derive(Debug, Default)]
+pub struct ReconcileReport {
+    /// The run whose leftovers were found.
+    pub run: Option<RunId>,
+    /// What was undone, one sentence each.
+    pub healed: Vec<String>,
+    /// What could not be undone, one sentence each.
+    pub failed: Vec<String>,
+}
+
+/// Heals what a dead run left, from the journal and the guard's report. Call it holding the lock.
+pub fn reconcile(_state: &StateFolder, _lock: &StateLock) -> Result<ReconcileReport, StageError> {
+    todo!()
+}

@@ -1,0 +1,13 @@
+//! The site file: the TOML file that describes a site and its backup task (our backup control file), as types.
+//!
+//! The types are the single source: the parser reads into them, the JSON schema and the commented sample are made from
+//! them. Text that is not a valid site file is answered with *all* its mistakes.
+
+mod settings;
+mod wait;
+
+pub use settings::{
+    CommandSettings, Component, ComponentKind, Deadlines, Destination, FilesSettings, Hook, PostgresMethod,
+    PostgresSettings, Probe, Quiet, ServiceSettings, Site, SiteFile, SiteType, SqliteSettings, Task,
+};
+pub use wait::Wait;

@@ -1,0 +1,24 @@
+//! File trees as they are: byte-safe paths, entries with all their metadata, a list of them on disk, a walk in one
+//! canonical order, copying a tree (with holes, hard links, reflinks, sharing with an earlier copy, hashing on the way),
+//! and putting it back.
+//!
+//! A leaf crate: it knows nothing of sites, runs or sets. Whatever the size of the tree, memory stays bounded by the
+//! largest folder: everything streams in canonical order.
+
+mod entry;
+mod error;
+mod filter;
+mod index;
+mod mirror;
+mod path;
+mod plant;
+mod walk;
+
+pub use entry::{Entry, FileFacts, Kind, Origin, Timestamp, Xattr};
+pub use error::{FileProblem, TreeError};
+pub use filter::Filter;
+pub use index::{IndexAppender, IndexReader};
+pub use mirror::{Baseline, MirrorOptions, MirrorReport, Progress, Transfer, copy_entry, mirror};
+pub use path::RelPath;
+pub use plant::{PlantOptions, PlantReport, plant};
+pub use walk::{Walk, read_entry};
