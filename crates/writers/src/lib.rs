@@ -1,1 +1,3 @@
-//! TODO
+//! The writers: each knows one kind of component, makes it still, captures it and puts it back.
+
+pub mod process;
