@@ -1,0 +1,34 @@
+//! The documents that are made from this crate's types and tables are what those say now. UPDATE_GOLDEN=1 rewrites them.
+
+use std::path::PathBuf;
+
+use stillpoint_model::status;
+
+fn assert_document(name: &str, wanted: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    if let Some(line) = first_difference(&found, wanted) {
+        panic!("docs/{name} differs from line {line} on; run UPDATE_GOLDEN=1 cargo test -p stillpoint-model");
+    }
+}
+
+fn first_difference(found: &str, wanted: &str) -> Option<usize> {
+    if found == wanted {
+        return None;
+    }
+    let same = found.lines().zip(wanted.lines()).take_while(|(a, b)| a == b).count();
+    Some(same + 1)
+}
+
+#[test]
+fn the_document_of_messages_is_what_the_table_says() {
+    assert_document("messages.md", &status::messages_document());
+}
+
+#[test]
+fn the_document_of_exit_codes_is_what_the_kinds_say() {
+    assert_document("exit-codes.md", &status::exit_codes_document());
+}
