@@ -450,3 +450,150 @@ impl Drop for Running {
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::time::Instant;
+
+    use super::*;
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(20))
+    }
+
+    fn shell(script: &str) -> Program {
+        Program::new("/bin/sh").args(["-c", script])
+    }
+
+    fn is_alive(pid: u32) -> bool {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        state.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    }
+
+    fn wait_until_gone(pid: u32) {
+        let deadline = soon();
+        while is_alive(pid) {
+            assert!(!deadline.passed(), "process {pid} still lives");
+            thread::yield_now();
+        }
+    }
+
+    fn number(line: &str) -> u32 {
+        line.trim().parse().unwrap()
+    }
+
+    #[test]
+    fn a_bad_status_is_told_with_the_end_of_what_was_written() {
+        let ended = shell("seq 1 5000 >&2; echo the last words; exit 7").run(soon()).unwrap();
+        assert!(!ended.success());
+        assert!(ended.output.len() <= TAIL_BYTES && ended.output.ends_with("5000\nthe last words"));
+        match ended.check() {
+            Err(WriterError::Program { program, status, .. }) => {
+                assert_eq!((program.as_str(), status.as_str()), ("/bin/sh", "exit status 7"));
+            }
+            other => panic!("{other:?}"),
+        }
+        let ended = shell("kill -9 $$").run(soon()).unwrap();
+        assert_eq!(ended.status_text(), "signal 9");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_cannot_be_started() {
+        match Program::new("/nonexistent/program").run(soon()) {
+            Err(WriterError::Io { act: "start", source, .. }) => {
+                assert_eq!(source.kind(), io::ErrorKind::NotFound)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn at_the_deadline_the_whole_group_is_killed_though_the_program_will_not_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = folder.path().join("pids");
+        let script = format!("trap '' TERM; sleep 1000 & echo $! $$ > {}; wait; wait", note.display());
+        let started = Instant::now();
+        let result = shell(&script).run(Deadline::after(Duration::from_millis(500)));
+        assert!(matches!(result, Err(WriterError::Late { .. })), "{result:?}");
+        assert!(started.elapsed() < Duration::from_secs(5));
+        for pid in std::fs::read_to_string(note).unwrap().split_whitespace() {
+            wait_until_gone(number(pid));
+        }
+    }
+
+    #[test]
+    fn a_stream_is_read_to_its_end_and_a_bad_end_is_an_error_after_it() {
+        let mut running = shell("seq 1 100000; echo broken >&2; exit 3").start(soon()).unwrap();
+        let mut text = String::new();
+        running.read_to_string(&mut text).unwrap();
+        assert_eq!(text.lines().count(), 100_000);
+        match running.finish() {
+            Err(WriterError::Program { status, output, .. }) => {
+                assert_eq!((status.as_str(), output.as_str()), ("exit status 3", "broken"));
+            }
+            other => panic!("{:?}", other.map(|ended| ended.output)),
+        }
+    }
+
+    #[test]
+    fn a_stream_that_stalls_fails_at_the_deadline() {
+        let mut running =
+            shell("echo begin; sleep 1000").start(Deadline::after(Duration::from_millis(400))).unwrap();
+        let mut bytes = Vec::new();
+        let error = running.read_to_end(&mut bytes).unwrap_err();
+        assert_eq!((error.kind(), bytes.as_slice()), (io::ErrorKind::TimedOut, &b"begin\n"[..]));
+        assert!(matches!(running.finish(), Err(WriterError::Late { .. })));
+    }
+
+    #[test]
+    fn a_service_that_the_program_started_lives_on_and_is_not_waited_for() {
+        let mut running = shell("sleep 1000 & echo $!").start(soon()).unwrap();
+        let mut text = String::new();
+        let started = Instant::now();
+        running.read_to_string(&mut text).unwrap();
+        running.finish().unwrap();
+        assert!(started.elapsed() < Duration::from_secs(10));
+        let service = number(&text);
+        assert!(is_alive(service));
+        let pid = Pid::from_raw(service.cast_signed()).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    }
+
+    #[test]
+    fn a_dropped_handle_leaves_no_process() {
+        let mut running = shell("sleep 1000 & echo $!; wait").start(soon()).unwrap();
+        let leader = running.id();
+        let mut line = String::new();
+        BufReader::new(&mut running).read_line(&mut line).unwrap();
+        drop(running);
+        assert!(!Path::new(&format!("/proc/{leader}")).exists(), "the program was not reaped");
+        wait_until_gone(number(&line));
+    }
+
+    #[test]
+    fn a_cancelled_run_ends_the_program() {
+        let cancel = Cancel::default();
+        let program = shell("sleep 1000").cancelled_by(&cancel);
+        let runner = thread::spawn(move || program.run(soon()));
+        cancel.cancel();
+        assert!(matches!(runner.join().unwrap(), Err(WriterError::Cancelled)));
+    }
+
+    #[test]
+    fn a_program_outlives_the_thread_that_asked_for_it() {
+        let mut running =
+            thread::spawn(|| shell("sleep 0.3; echo done").start(soon()).unwrap()).join().unwrap();
+        let mut text = String::new();
+        running.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "done\n");
+        running.finish().unwrap();
+    }
+
+    #[test]
+    fn output_is_bounded() {
+        let (_, bytes) = shell("printf abc").output(3, soon()).unwrap();
+        assert_eq!(bytes, b"abc");
+        assert!(matches!(shell("printf abcd").output(3, soon()), Err(WriterError::Other(_))));
+    }
+}
