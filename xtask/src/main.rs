@@ -1,1 +1,56 @@
-fn main() {}
+//! Work on the repository itself: `cargo xtask ci | gen | bench | demo`.
+
+mod ci;
+mod packages;
+#[cfg(test)]
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Work on the repository itself
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Everything that must pass: installs what the tests need, then format, lints, all tests, audit, the demo
+    Ci,
+    /// Make the generated documents anew (messages, exit codes, schema, command line)
+    Gen,
+    /// Measure: freeze windows and captures, beside what users have today
+    Bench {
+        /// What to measure
+        #[command(subcommand)]
+        what: ci::Bench,
+    },
+    /// Run the demo
+    Demo,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Ci => ci::ci(),
+        Verb::Gen => ci::generate(),
+        Verb::Bench { what } => ci::bench(&what),
+        Verb::Demo => ci::demo(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The top of the repository.
+fn top() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default()
+}

@@ -1,1 +1,16 @@
-//! TODO
+//! The use cases that the command line and, later, the server share: back up, recover, verify, draft a site file. They know
+//! what the site file says and put writers, providers, coordinator and archive together; they know nothing of terminals.
+
+mod assemble;
+mod backup;
+mod error;
+pub mod init;
+mod load;
+mod no_undos;
+mod recover;
+mod recovery_kit;
+
+pub use backup::{BackupOptions, BackupPlan, BackupReport, PlannedBackup, backup, backup_plan, destination_folder, reconcile_site};
+pub use error::SiteError;
+pub use load::{LoadedSite, load};
+pub use recover::{PlannedComponent, RecoverOptions, RecoverPlan, RecoverReport, recover, recover_plan};

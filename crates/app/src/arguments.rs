@@ -1,0 +1,163 @@
+//! The command line as types.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use stillpoint_model::ComponentName;
+
+/// Backs up a whole site at one instant, and brings it back.
+#[derive(Debug, Parser)]
+#[command(name = "stillpoint", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Exit status: 0 complete, 3 incomplete (with problems), anything else: failed. See docs/exit-codes.md.")]
+pub struct Arguments {
+    /// What every verb takes.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// The site file
+    #[arg(short, long, global = true, env = "STILLPOINT_CONFIG", default_value = "/etc/stillpoint/site.toml")]
+    pub config: PathBuf,
+    /// Where the state of runs is kept [default: /var/lib/stillpoint, or the user's state folder]
+    #[arg(long, global = true, env = "STILLPOINT_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Print events and results as JSON, one object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more on standard error (-vv: still more)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Print nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// See it work: a small living site is backed up under load, destroyed and recovered
+    Demo(DemoArguments),
+    /// Draft a site file from what runs on this machine
+    Init(InitArguments),
+    /// Check or show the site file
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Back the site up now
+    Backup(BackupArguments),
+    /// Put a site, or one component of it, back from a backup set
+    Recover(RecoverArguments),
+    /// Read every byte of a backup set and compare it with what was stored
+    Verify(SetArguments),
+    /// Show what a backup set holds
+    Show(SetArguments),
+    /// List the backup sets at a destination
+    List(ListArguments),
+    /// Heal what a dead run left: frozen services, snapshots, half-built sets
+    Reconcile,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// Watches over a freeze (started by a run, not by people)
+    #[command(hide = true)]
+    Guard {
+        /// What the run passes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// The living site of the demo
+    #[command(hide = true)]
+    DemoSite {
+        /// Its folder.
+        folder: PathBuf,
+    },
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArguments {
+    /// Keep the demo's folder instead of removing it at the end
+    #[arg(long)]
+    pub keep: bool,
+    /// How long the site lives before it is backed up, in seconds
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
+    pub warm_up: f64,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArguments {
+    /// Where to write the site file; `-` for standard output [default: the file that --config names]
+    pub file: Option<PathBuf>,
+    /// Write the commented sample with every key, instead of a draft from what runs
+    #[arg(long)]
+    pub sample: bool,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// Verbs of `config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Print the effective settings, defaults included
+    Show,
+    /// Say whether the site file is valid; list every mistake
+    Check,
+    /// Print the JSON schema of the site file
+    Schema,
+}
+
+/// Arguments of `backup`.
+#[derive(Debug, Args)]
+pub struct BackupArguments {
+    /// Check everything and say what would be done; touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `recover`.
+#[derive(Debug, Args)]
+pub struct RecoverArguments {
+    /// The backup set, or the destination that holds it
+    pub set: PathBuf,
+    /// Only this component
+    #[arg(long, value_name = "NAME")]
+    pub component: Option<ComponentName>,
+    /// Replace what is there
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Put the data back, but start nothing and run no probes
+    #[arg(long)]
+    pub no_start: bool,
+    /// Use the site file of --config instead of the one in the set, to put components elsewhere
+    #[arg(long)]
+    pub with_config: bool,
+    /// Say what would be done; touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of verbs about one set.
+#[derive(Debug, Args)]
+pub struct SetArguments {
+    /// The backup set, or the destination that holds it
+    pub set: PathBuf,
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub struct ListArguments {
+    /// The destination [default: that of the site file]
+    pub destination: Option<PathBuf>,
+}

@@ -1,0 +1,213 @@
+//! The terminal: a monitor that shows a run to a person, or as JSON lines to a program.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+
+use stillpoint_model::{Event, Grade, Monitor, Outcome, Phase};
+
+/// Colours, or none: NO_COLOR, TERM=dumb and a stream that is no terminal switch them off.
+#[derive(Debug, Clone, Copy)]
+pub struct Style(bool);
+
+impl Style {
+    /// For standard output.
+    pub fn for_stdout() -> Self {
+        Self(wanted() && std::io::stdout().is_terminal())
+    }
+
+    /// For standard error.
+    pub fn for_stderr() -> Self {
+        Self(wanted() && std::io::stderr().is_terminal())
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// For failure.
+    pub fn red(self, text: &str) -> String {
+        self.paint("1;31", text)
+    }
+
+    /// For success.
+    pub fn green(self, text: &str) -> String {
+        self.paint("1;32", text)
+    }
+
+    /// For problems.
+    pub fn yellow(self, text: &str) -> String {
+        self.paint("1;33", text)
+    }
+
+    /// For what matters.
+    pub fn bold(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    /// For what does not.
+    pub fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+}
+
+fn wanted() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Bytes for people: `12.3 MiB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// Microseconds for people: `340 µs`, `12.3 ms`, `4.5 s`.
+pub fn span(microseconds: u64) -> String {
+    match microseconds {
+        us @ 0..1_000 => format!("{us} µs"),
+        us @ 1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        us @ 1_000_000..60_000_000 => format!("{:.1} s", us as f64 / 1e6),
+        us => format!("{} min {} s", us / 60_000_000, us / 1_000_000 % 60),
+    }
+}
+
+/// Events as JSON lines on standard output.
+pub struct JsonLines;
+
+impl Monitor for JsonLines {
+    fn emit(&self, event: Event) {
+        if let Ok(line) = serde_json::to_string(&event) {
+            println!("{line}");
+        }
+    }
+}
+
+/// A run, as a person reads it: one line a phase, one line that moves for long work.
+pub struct Screen {
+    style: Style,
+    /// Whether a moving line can be shown (standard error is a terminal).
+    live: bool,
+    state: Mutex<bool>,
+}
+
+impl Screen {
+    /// A screen on standard output, with the moving line on standard error.
+    pub fn new() -> Self {
+        Self { style: Style::for_stdout(), live: std::io::stderr().is_terminal(), state: Mutex::new(false) }
+    }
+
+    /// Removes the moving line, if one stands there.
+    fn clear(&self, moving: &mut bool) {
+        if std::mem::take(moving) {
+            eprint!("\r\x1b[K");
+        }
+    }
+
+    fn line(&self, text: &str) {
+        let mut moving = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.clear(&mut moving);
+        println!("{text}");
+    }
+
+    fn moving_line(&self, text: &str) {
+        if !self.live {
+            return;
+        }
+        let mut moving = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        eprint!("\r\x1b[K{text}");
+        let _ = std::io::stderr().flush();
+        *moving = true;
+    }
+
+    /// A grade in its colour.
+    pub fn grade(style: Style, grade: Grade) -> String {
+        let text = grade.to_string();
+        match grade {
+            Grade::Frozen => style.green(&text),
+            Grade::Crash => text,
+            Grade::Fuzzy => style.yellow(&text),
+        }
+    }
+
+    fn phase(&self, phase: Phase, elapsed_us: u64) {
+        let name = format!("{phase:<10}");
+        let name = match phase {
+            Phase::Freeze | Phase::Snapshot | Phase::Thaw => self.style.bold(&name),
+            _ => name,
+        };
+        self.line(&format!("  {name} {:>10}", span(elapsed_us)));
+    }
+}
+
+impl Default for Screen {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Monitor for Screen {
+    fn emit(&self, event: Event) {
+        let style = self.style;
+        match event {
+            Event::RunStarted { site, epoch, run } => {
+                self.line(&format!("{} {}", style.bold(&format!("Site {site}, epoch {epoch}")), style.dim(run.as_str())));
+            }
+            Event::PhaseEnded { phase, elapsed_us } => self.phase(phase, elapsed_us),
+            Event::FreezeWindow { window_us } => {
+                self.line(&format!("  {}", style.bold(&format!("The site stood still for {}.", span(window_us)))));
+            }
+            Event::ProviderChosen { component, provider, reason } => {
+                self.line(&style.dim(&format!("    {component}: {provider} ({reason})")));
+            }
+            Event::ComponentCaptured { component, grade, files, bytes: size } => {
+                let grade = Self::grade(style, grade);
+                self.line(&format!("    {component}: {files} files, {}, {grade}", bytes(size)));
+            }
+            Event::StepEnded { component, step, error: Some(error), .. } => {
+                self.line(&format!("    {} {component}, {step}: {error}", style.red("failed:")));
+            }
+            Event::Problem(problem) => {
+                let place = [problem.component.map(|name| name.to_string()), problem.path];
+                let place = place.into_iter().flatten().collect::<Vec<_>>().join(": ");
+                let colon = if place.is_empty() { "" } else { ": " };
+                self.line(&format!("    {} {place}{colon}{}", style.yellow("problem:"), problem.text));
+            }
+            Event::Progress { component, activity, files, bytes: done, total_bytes } => {
+                let name = component.map_or_else(String::new, |name| format!("{name}: "));
+                let share = total_bytes
+                    .filter(|total| *total > 0)
+                    .map_or_else(String::new, |total| format!(" of {} ({} %)", bytes(total), done * 100 / total));
+                self.moving_line(&format!("    {name}{activity}: {files} files, {}{share}", bytes(done)));
+            }
+            Event::RunEnded { outcome, .. } => {
+                let text = format!("Backup {outcome}");
+                self.line(&match outcome {
+                    Outcome::Complete => style.green(&text),
+                    Outcome::Incomplete => style.yellow(&text),
+                    Outcome::Failed => style.red(&text),
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_as_people_write_them() {
+        assert_eq!([bytes(0), bytes(1536), bytes(5 << 30)], ["0 B", "1.5 KiB", "5.0 GiB"]);
+        assert_eq!([span(340), span(12_345), span(4_500_000), span(61_000_000)], ["340 µs", "12.3 ms", "4.5 s", "1 min 1 s"]);
+    }
+}

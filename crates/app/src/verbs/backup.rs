@@ -1,0 +1,109 @@
+//! `backup` and `reconcile`.
+
+use std::sync::Arc;
+
+use stillpoint_coordinator::ActHook;
+use stillpoint_model::{ErrorKind, Outcome};
+use stillpoint_site::{BackupOptions, BackupReport, SiteError};
+
+use super::{Answer, cancel_on_signal, monitor, own_program, state_root};
+use crate::arguments::{BackupArguments, Common};
+use crate::edge;
+use crate::screen::{Screen, Style, span};
+
+/// The exit code of an incomplete run.
+const INCOMPLETE: u8 = 3;
+
+/// `stillpoint backup`.
+pub fn backup(common: &Common, own: &BackupArguments, hook: Arc<dyn ActHook>) -> Answer {
+    let site = stillpoint_site::load(&common.config)?;
+    if own.dry_run {
+        let rehearsal = stillpoint_site::backup_plan(&site)?;
+        return print_plan(common, &rehearsal);
+    }
+    let program = own_program()?;
+    let options = BackupOptions {
+        state_root: state_root(common)?,
+        guard: vec![program.clone().into(), "guard".into()],
+        program,
+        monitor: monitor(common),
+        cancel: cancel_on_signal(),
+        hook,
+    };
+    let report = stillpoint_site::backup(&site, &options)?;
+    if !common.json && !common.quiet {
+        summary(&report);
+    }
+    match (report.outcome, report.failure) {
+        (Outcome::Complete, _) => Ok(0),
+        (Outcome::Incomplete, _) => Ok(INCOMPLETE),
+        (Outcome::Failed, Some(error)) => Err(error),
+        (Outcome::Failed, None) => Err(SiteError::new(ErrorKind::Bug, "the run failed and did not say why")),
+    }
+}
+
+fn summary(report: &BackupReport) {
+    let style = Style::for_stdout();
+    if let Some(set) = &report.set {
+        let grade = report.grade.map_or_else(String::new, |grade| format!(", grade {}", Screen::grade(style, grade)));
+        let problems = match report.problems.len() {
+            0 => String::new(),
+            count => format!(", {}", style.yellow(&format!("{count} problems"))),
+        };
+        let elapsed = span(u64::try_from(report.elapsed.as_micros()).unwrap_or(u64::MAX));
+        println!("{}{grade}{problems}, in {elapsed}", style.bold(&set.display().to_string()));
+    }
+}
+
+fn print_plan(common: &Common, plan: &stillpoint_site::BackupPlan) -> Answer {
+    if common.json {
+        println!("{}", serde_json::json!(plan));
+    } else {
+        let style = Style::for_stdout();
+        println!("{}", style.bold(&format!("Site {}: what a backup would do", plan.site)));
+        println!("  set: {}", plan.set.display());
+        for part in &plan.components {
+            let level = part.level.map_or_else(String::new, |level| format!(", level {level}"));
+            println!("  {} ({}{level})", style.bold(part.name.as_str()), part.writer);
+            for line in &part.notes {
+                println!("      {line}");
+            }
+            if let Some(error) = &part.error {
+                println!("      {} {error}", style.red("would fail:"));
+            }
+        }
+        for finding in &plan.findings {
+            println!("  {} {finding}", style.yellow("destination:"));
+        }
+    }
+    if plan.would_fail() { Ok(ErrorKind::Component.exit_code()) } else { Ok(0) }
+}
+
+/// `stillpoint reconcile`.
+pub fn reconcile(common: &Common) -> Answer {
+    let site = stillpoint_site::load(&common.config)?;
+    let report = stillpoint_site::reconcile_site(&site, &state_root(common)?)?;
+    if common.json {
+        let object = serde_json::json!({
+            "event": "reconciled", "run": report.run, "healed": report.healed, "failed": report.failed,
+        });
+        println!("{object}");
+    } else if !common.quiet {
+        if report.healed.is_empty() && report.failed.is_empty() {
+            println!("Nothing was left behind.");
+        }
+        for line in &report.healed {
+            println!("healed: {line}");
+        }
+    }
+    if report.failed.is_empty() {
+        return Ok(0);
+    }
+    let error = SiteError::new(ErrorKind::NotThawed, format!("could not be healed: {}", report.failed.join("; ")))
+        .hint("put it right by hand, then run `stillpoint reconcile` again");
+    if common.json {
+        return Err(error);
+    }
+    edge::print(&error);
+    Ok(error.kind.exit_code())
+}

@@ -1,0 +1,44 @@
+//! `init`.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use stillpoint_model::{ErrorKind, site_file};
+use stillpoint_site::{SiteError, init as drafting};
+
+use super::Answer;
+use crate::arguments::{Common, InitArguments};
+
+/// `stillpoint init`.
+pub fn init(common: &Common, own: &InitArguments) -> Answer {
+    let text = if own.sample { site_file::sample().to_owned() } else { drafting::draft(&drafting::look()) };
+    let file = own.file.as_deref().unwrap_or(&common.config);
+    if file == Path::new("-") {
+        print!("{text}");
+        return Ok(0);
+    }
+    write(file, &text, own.overwrite)?;
+    if !common.quiet {
+        println!("Wrote {}. Read it, put it right, then: stillpoint --config {} backup --dry-run", file.display(), file.display());
+    }
+    Ok(0)
+}
+
+fn write(file: &Path, text: &str, overwrite: bool) -> Result<(), SiteError> {
+    let mut options = std::fs::File::options();
+    options.write(true).mode(0o600);
+    if overwrite { options.create(true).truncate(true) } else { options.create_new(true) };
+    let result = options.open(file).and_then(|mut open| open.write_all(text.as_bytes()));
+    result.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            SiteError::new(ErrorKind::WouldOverwrite, format!("{} is there already", file.display()))
+                .hint("name another file, or say --overwrite")
+        }
+        std::io::ErrorKind::NotFound => {
+            SiteError::new(ErrorKind::Environment, format!("the folder of {} is not there", file.display()))
+                .hint("create it, or name another file: stillpoint init FILE")
+        }
+        _ => SiteError::new(ErrorKind::Environment, format!("cannot write {}", file.display())).because(error),
+    })
+}

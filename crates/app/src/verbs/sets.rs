@@ -1,0 +1,96 @@
+//! `verify`, `show` and `list`: what lies at a destination.
+
+use std::path::PathBuf;
+
+use stillpoint_archive::BackupSet;
+use stillpoint_model::ErrorKind;
+use stillpoint_site::SiteError;
+
+use super::{Answer, cancel_on_signal, monitor};
+use crate::arguments::{Common, ListArguments, SetArguments};
+use crate::screen::{Screen, Style, bytes, span};
+
+/// `stillpoint verify`.
+pub fn verify(common: &Common, own: &SetArguments) -> Answer {
+    let set = BackupSet::open(&own.set)?;
+    let report = set.verify(&monitor(common), &cancel_on_signal())?;
+    if common.json {
+        println!("{}", serde_json::json!({ "event": "verified", "set": set.folder(), "report": report }));
+    } else if !common.quiet {
+        let style = Style::for_stdout();
+        for damage in &report.damage {
+            let component = damage.component.as_ref().map_or("set", |name| name.as_str());
+            println!("{} {component}: {}: {}", style.red("damaged:"), damage.path.as_deref().unwrap_or("-"), damage.text);
+        }
+        println!("{} files, {} read from {}", report.files, bytes(report.bytes), set.folder().display());
+    }
+    if report.damage.is_empty() {
+        if !common.json && !common.quiet {
+            println!("{}", Style::for_stdout().green("Every byte is what it was."));
+        }
+        return Ok(0);
+    }
+    Err(SiteError::new(ErrorKind::Damaged, format!("{} things in the set are not what they were", report.damage.len()))
+        .hint("make a new backup now; keep this set until it is complete: what is undamaged can still be recovered"))
+}
+
+/// `stillpoint show`.
+pub fn show(common: &Common, own: &SetArguments) -> Answer {
+    let set = BackupSet::open(&own.set)?;
+    let facts = set.facts();
+    if common.json {
+        println!("{}", serde_json::json!({ "set": set.folder(), "facts": facts }));
+        return Ok(0);
+    }
+    let style = Style::for_stdout();
+    println!("{}", style.bold(&set.folder().display().to_string()));
+    println!("  site      {} ({})", facts.site, facts.name);
+    println!("  epoch     {} of {}", facts.epoch, facts.cut_at);
+    println!("  run       {}, {}", facts.run, facts.outcome);
+    println!("  stood still for {}", span(facts.window_us));
+    for (name, place, description, captured) in &facts.components {
+        let grade = Screen::grade(style, captured.grade);
+        println!("  {:<16} {:<9} {grade:<7} {place:?}/{name}", name.as_str(), description.writer);
+    }
+    for problem in &facts.problems {
+        let component = problem.component.as_ref().map_or("-", |name| name.as_str());
+        println!("  {} {component}: {}: {}", style.yellow("problem:"), problem.path.as_deref().unwrap_or("-"), problem.text);
+    }
+    Ok(0)
+}
+
+/// `stillpoint list`.
+pub fn list(common: &Common, own: &ListArguments) -> Answer {
+    let folder = match &own.destination {
+        Some(folder) => folder.clone(),
+        None => destination(common)?,
+    };
+    let sets = stillpoint_archive::list(&folder)?;
+    if common.json {
+        for set in &sets {
+            println!("{}", serde_json::json!(set));
+        }
+        return Ok(0);
+    }
+    if sets.is_empty() && !common.quiet {
+        println!("There is no backup set at {}.", folder.display());
+    }
+    let style = Style::for_stdout();
+    for set in &sets {
+        println!(
+            "{}  epoch {:<5} {}  {:<10} {}",
+            style.bold(set.site.as_str()),
+            set.epoch,
+            set.cut_at,
+            set.outcome.to_string(),
+            set.folder.display()
+        );
+    }
+    Ok(0)
+}
+
+fn destination(common: &Common) -> Result<PathBuf, SiteError> {
+    let site = stillpoint_site::load(&common.config)?;
+    stillpoint_site::destination_folder(&site)
+        .ok_or_else(|| SiteError::new(ErrorKind::Config, "the site file names no destination"))
+}

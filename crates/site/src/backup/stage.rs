@@ -1,0 +1,179 @@
+//! What the site itself does in a run: checks the destination, opens the set that is built, and publishes it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use stillpoint_archive::{ArchiveError, BackupSet, Kit, Place, SetBuilder, SetFacts, check_destination};
+use stillpoint_coordinator::{Component, RunReport, Stage, StageError};
+use stillpoint_model::site_file::Destination;
+use stillpoint_model::status::id;
+use stillpoint_model::{
+    CaptureSink, ComponentName, Description, EpochNumber, ErrorKind, Grade, Monitor, Outcome, RunId, UndoLog,
+};
+
+use super::teller::{Teller, log_path};
+use crate::error::SiteError;
+use crate::load::LoadedSite;
+use crate::recovery_kit;
+
+/// The site's part in one run.
+pub(crate) struct SiteStage<'a> {
+    pub site: &'a LoadedSite,
+    pub run: RunId,
+    pub epoch: EpochNumber,
+    pub places: BTreeMap<ComponentName, Place>,
+    pub teller: Arc<Teller>,
+    pub program: PathBuf,
+    pub builder: Option<SetBuilder>,
+    pub published: Option<BackupSet>,
+    pub grade: Option<Grade>,
+}
+
+/// The folder of the destination that holds the set and the log.
+pub(crate) fn main_folder(destination: &Destination) -> Option<&PathBuf> {
+    destination.folder.as_ref().or(destination.share.as_ref()).or(destination.files.as_ref())
+}
+
+impl SiteStage<'_> {
+    fn check(&self, sources: &[PathBuf]) -> Result<(), SiteError> {
+        let site = &self.site.file;
+        let mut fatal = Vec::new();
+        for finding in check_destination(&site.destination, &site.site.code, sources) {
+            self.teller.status(id::DESTINATION_FINDING, &[&finding.text, &finding.remedy]);
+            if finding.fatal {
+                fatal.push(finding);
+            }
+        }
+        let Some(first) = fatal.first() else { return Ok(()) };
+        let texts: Vec<&str> = fatal.iter().map(|finding| finding.text.as_str()).collect();
+        self.teller.status(id::DESTINATION_INVALID, &[&texts.join("; ")]);
+        Err(SiteError::new(ErrorKind::Environment, texts.join("; ")).hint(first.remedy.clone()))
+    }
+
+    fn facts(&self, report: &RunReport) -> Result<SetFacts, SiteError> {
+        let site = &self.site.file.site;
+        let bug = |what: &str| SiteError::new(ErrorKind::Bug, format!("the run has no {what} but is to be published"));
+        let mut components = Vec::new();
+        for Component { name, description, captured } in &report.components {
+            let place = self.places.get(name).copied().ok_or_else(|| bug("place"))?;
+            let description = description.clone().ok_or_else(|| bug("description"))?;
+            let captured = captured.clone().ok_or_else(|| bug("capture"))?;
+            components.push((name.clone(), place, description, captured));
+        }
+        let problems = self.teller.problems();
+        Ok(SetFacts {
+            site: site.code.clone(),
+            name: site.name.clone(),
+            run: self.run.clone(),
+            epoch: self.epoch,
+            cut_at: report.cut_at.ok_or_else(|| bug("cut"))?,
+            window_us: report.window.map_or(0, |window| u64::try_from(window.as_micros()).unwrap_or(u64::MAX)),
+            outcome: if problems.is_empty() { Outcome::Complete } else { Outcome::Incomplete },
+            problems,
+            tools: recovery_kit::tools(),
+            components,
+        })
+    }
+
+    /// Refuses a set with a component below the site's minimum.
+    fn check_grade(&mut self, report: &RunReport) -> Result<(), SiteError> {
+        let wanted = self.site.file.task.minimum_grade;
+        let graded = report.components.iter().filter_map(|part| Some((&part.name, part.captured.as_ref()?.grade)));
+        self.grade = graded.clone().map(|(_, grade)| grade).min();
+        let below: Vec<String> =
+            graded.filter(|(_, grade)| *grade < wanted).map(|(name, grade)| format!("{name} is {grade}")).collect();
+        if below.is_empty() {
+            return Ok(());
+        }
+        let text = format!("the set is below the minimum grade {wanted} and is not published: {}", below.join(", "));
+        self.teller.status(id::SET_BELOW_GRADE, &[&wanted.to_string(), &below.join(", ")]);
+        Err(SiteError::new(ErrorKind::Grade, text)
+            .hint("quiet every service that writes to it, or lower task.minimum_grade in the site file"))
+    }
+
+    fn publish(&mut self, report: &RunReport) -> Result<(), SiteError> {
+        self.check_grade(report)?;
+        let facts = self.facts(report)?;
+        let builder = self
+            .builder
+            .take()
+            .ok_or_else(|| SiteError::new(ErrorKind::Bug, "the set is sealed before it was begun"))?;
+        let kit = Kit {
+            program: self.program.clone(),
+            site_file: self.site.path.clone(),
+            recover: recovery_kit::recover_text(self.site, &facts),
+        };
+        let monitor: Arc<dyn Monitor> = self.teller.clone();
+        let set = builder.publish(facts, &kit, &monitor)?;
+        self.teller.status(id::SET_PUBLISHED, &[&set.folder().display().to_string()]);
+        self.published = Some(set);
+        Ok(())
+    }
+
+    fn begin(&mut self, undos: &dyn UndoLog) -> Result<(), SiteError> {
+        let site = &self.site.file;
+        self.check(&crate::assemble::sources(site))?;
+        let builder = SetBuilder::create(&site.destination, &site.site.code, &self.run, undos)?;
+        self.builder = Some(builder);
+        if let Some(folder) = main_folder(&site.destination) {
+            let path = log_path(folder);
+            self.teller.open_log(&path).map_err(|error| {
+                SiteError::new(ErrorKind::Environment, format!("cannot write the log {}", path.display()))
+                    .because(error)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Stage for SiteStage<'_> {
+    fn preflight(&mut self, undos: &dyn UndoLog) -> Result<(), StageError> {
+        self.begin(undos).map_err(StageError::from)
+    }
+
+    fn identified(&mut self, components: &[(ComponentName, Description)]) -> Result<(), StageError> {
+        let sources: Vec<PathBuf> = components.iter().flat_map(|(_, said)| said.sources.clone()).collect();
+        self.check(&sources).map_err(StageError::from)
+    }
+
+    fn sink(&self, component: &ComponentName) -> Box<dyn CaptureSink> {
+        match (&self.builder, self.places.get(component)) {
+            (Some(builder), Some(place)) => builder.sink(*place, component),
+            _ => Box::new(NoSink),
+        }
+    }
+
+    fn seal(&mut self, report: &RunReport) -> Result<(), StageError> {
+        self.publish(report).map_err(StageError::from)
+    }
+}
+
+/// Stands where there is no set to write to; a writer that uses it fails.
+struct NoSink;
+
+impl NoSink {
+    fn refusal() -> stillpoint_model::SinkError {
+        stillpoint_model::SinkError("there is no set that is being built".into(), None::<Box<ArchiveError>>.map(|e| e as _))
+    }
+}
+
+impl CaptureSink for NoSink {
+    fn tree(
+        &mut self,
+        _context: &stillpoint_model::Context,
+        _folder: &str,
+        _source: stillpoint_model::TreeSource,
+    ) -> Result<(), stillpoint_model::SinkError> {
+        Err(Self::refusal())
+    }
+
+    fn stream(
+        &mut self,
+        _context: &stillpoint_model::Context,
+        _name: &str,
+        _reader: &mut dyn std::io::Read,
+    ) -> Result<u64, stillpoint_model::SinkError> {
+        Err(Self::refusal())
+    }
+}

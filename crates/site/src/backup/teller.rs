@@ -1,0 +1,180 @@
+//! Tells what happens in a run: passes every event on, turns the ones that matter into numbered status messages, keeps the
+//! problems, and writes `backup.log`. Nothing of a run goes to the terminal or to a file but through here.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use stillpoint_model::status::{Severity, StatusMessage, id, statmsg_line};
+use stillpoint_model::{ComponentName, Event, Monitor, Phase, Problem, SiteCode, Step};
+
+/// A monitor for one run.
+pub(crate) struct Teller {
+    site: SiteCode,
+    host: String,
+    next: Arc<dyn Monitor>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    log: Option<File>,
+    /// Lines from before the log could be opened.
+    waiting: String,
+    problems: Vec<Problem>,
+    messages: Vec<StatusMessage>,
+}
+
+/// The log is cut over to `backup.log.1` when it is larger than this at the start of a run, in bytes.
+const LOG_SIZE_MAX: u64 = 5 << 20;
+
+impl Teller {
+    pub fn new(site: SiteCode, next: Arc<dyn Monitor>) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { site, host, next, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Opens `backup.log` in the destination and writes what was waiting for it.
+    pub fn open_log(&self, path: &Path) -> std::io::Result<()> {
+        use std::os::unix::fs::OpenOptionsExt;
+        if std::fs::metadata(path).is_ok_and(|facts| facts.len() > LOG_SIZE_MAX) {
+            std::fs::rename(path, path.with_extension("log.1"))?;
+        }
+        let mut log = File::options().append(true).create(true).mode(0o600).open(path)?;
+        let mut state = self.state();
+        log.write_all(state.waiting.as_bytes())?;
+        state.log = Some(log);
+        Ok(())
+    }
+
+    /// Everything that this run logged so far, for the copy in the set.
+    pub fn logged(&self) -> String {
+        self.state().waiting.clone()
+    }
+
+    /// The problems so far.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.state().problems.clone()
+    }
+
+    /// Tells a status message of the run as a whole.
+    pub fn status(&self, id: stillpoint_model::status::MessageId, inserts: &[&str]) {
+        self.component_status(id, None, inserts);
+    }
+
+    /// Tells a status message about a component.
+    pub fn component_status(
+        &self,
+        id: stillpoint_model::status::MessageId,
+        component: Option<ComponentName>,
+        inserts: &[&str],
+    ) {
+        let inserts = inserts.iter().map(|text| (*text).to_owned()).collect();
+        let message = StatusMessage::new(id, component, inserts, jiff::Timestamp::now());
+        self.emit(Event::Status(message));
+    }
+
+    /// Writes one line to the log only.
+    pub fn line(&self, text: &str) {
+        let stamp = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+        let mut state = self.state();
+        for part in text.lines() {
+            let line = format!("{stamp}  {part}\n");
+            if let Some(log) = &mut state.log {
+                // A full disk must not end a backup that needs no more room; the journal has the facts.
+                let _ = log.write_all(line.as_bytes());
+            }
+            state.waiting.push_str(&line);
+        }
+    }
+
+    fn messages_for(&self, event: &Event) {
+        match event {
+            Event::PhaseStarted { phase: Phase::Freeze } => self.status(id::SERVICES_ABOUT_TO_STOP, &[]),
+            Event::PhaseStarted { phase: Phase::Capture } => self.status(id::COPY_STARTED, &[]),
+            Event::PhaseEnded { phase: Phase::Snapshot, .. } => self.status(id::SNAPSHOTS_CREATED, &[]),
+            Event::PhaseEnded { phase: Phase::Thaw, .. } => self.status(id::SERVICES_STARTED_AGAIN, &[]),
+            Event::PhaseEnded { phase: Phase::Capture, .. } => self.status(id::COPY_FINISHED, &[]),
+            Event::FreezeWindow { window_us } => {
+                self.status(id::FREEZE_WINDOW, &[&milliseconds(*window_us)]);
+            }
+            Event::ComponentCaptured { component, grade, files, bytes } => {
+                let facts = [component.to_string(), grade.to_string(), files.to_string(), bytes.to_string()];
+                let inserts: Vec<&str> = facts.iter().map(String::as_str).collect();
+                self.component_status(id::COMPONENT_CAPTURED, Some(component.clone()), &inserts);
+            }
+            Event::ProviderChosen { component, provider, reason } => {
+                let inserts = [component.as_str(), &provider.to_string(), reason];
+                self.component_status(id::PROVIDER_CHOSEN, Some(component.clone()), &inserts);
+            }
+            Event::StepEnded { component, step, error: Some(error), .. } => {
+                let inserts = [component.as_str(), &step.to_string(), error];
+                self.component_status(id::COMPONENT_FAILED, Some(component.clone()), &inserts);
+            }
+            Event::Problem(problem) => self.tell_problem(problem),
+            _ => {}
+        }
+    }
+
+    fn tell_problem(&self, problem: &Problem) {
+        let count = {
+            let mut state = self.state();
+            state.problems.push(problem.clone());
+            state.problems.len()
+        };
+        // The list in the manifest has them all; the log would drown.
+        if count <= PROBLEMS_LOGGED_MAX {
+            let place = problem.path.as_deref().unwrap_or("-");
+            let component = problem.component.as_ref().map_or("-", ComponentName::as_str);
+            self.component_status(id::PROBLEM_RECORDED, problem.component.clone(), &[component, place, &problem.text]);
+        }
+    }
+
+    fn log_event(&self, event: &Event) {
+        match event {
+            Event::Status(message) => {
+                let mark = match message.severity {
+                    Severity::Info => "",
+                    Severity::Warning => "Warning: ",
+                    Severity::Error => "Error: ",
+                };
+                self.line(&format!("{mark}{}", message.text));
+                self.line(&statmsg_line(message, &self.site, &self.host, std::process::id()));
+                self.state().messages.push(message.clone());
+            }
+            Event::PhaseEnded { phase, elapsed_us } => {
+                self.line(&format!("Phase {phase} took {} ms.", milliseconds(*elapsed_us)));
+            }
+            Event::StepEnded { component, step, elapsed_us, error: None, .. } if *step != Step::Release => {
+                self.line(&format!("{component}: {step} took {} ms.", milliseconds(*elapsed_us)));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How many problems are told one by one in the log.
+const PROBLEMS_LOGGED_MAX: usize = 100;
+
+/// Microseconds as milliseconds with three decimals.
+pub(crate) fn milliseconds(microseconds: u64) -> String {
+    format!("{}.{:03}", microseconds / 1000, microseconds % 1000)
+}
+
+impl Monitor for Teller {
+    fn emit(&self, event: Event) {
+        self.log_event(&event);
+        self.next.emit(event.clone());
+        self.messages_for(&event);
+    }
+}
+
+/// Where the log of all runs lies: beside the set, so that a failed run leaves one too.
+pub(crate) fn log_path(destination_folder: &Path) -> PathBuf {
+    destination_folder.join("backup.log")
+}

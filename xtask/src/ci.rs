@@ -1,0 +1,85 @@
+//! The chores, each a list of commands run one after another.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use clap::Subcommand;
+
+use crate::{packages, top};
+
+/// What can be measured.
+#[derive(Subcommand)]
+pub enum Bench {
+    /// The freeze window over file systems and databases
+    Freeze {
+        /// Runs of each kind; the median is what counts
+        #[arg(long, default_value_t = 20)]
+        runs: u32,
+    },
+    /// First and second set, and memory at a million files
+    Capture {
+        /// Runs of each kind; the median is what counts
+        #[arg(long, default_value_t = 5)]
+        runs: u32,
+    },
+}
+
+/// Everything that must pass.
+pub fn ci() -> anyhow::Result<()> {
+    packages::install_missing()?;
+    step("format", cargo(&["fmt", "--all", "--check"]))?;
+    step("lints", cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    step("documents of the code", cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    step("tests", cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]).env("STILLPOINT_CI", "1"))?;
+    audit()?;
+    step("demo", cargo(&["run", "--release", "--locked", "--quiet", "--", "demo"]))
+}
+
+/// Licences, bans and sources of the dependencies. Runs where cargo-deny is installed, and says so where it is not: it
+/// takes longer to build than all the rest.
+fn audit() -> anyhow::Result<()> {
+    let present = Command::new("cargo").args(["deny", "--version"]).output().is_ok_and(|output| output.status.success());
+    if !present {
+        eprintln!("xtask: NOT DONE: cargo-deny is not installed, so licences were not checked (cargo install cargo-deny --locked)");
+        return Ok(());
+    }
+    step("licences", cargo(&["deny", "--offline", "check", "licenses", "bans", "sources"]))
+}
+
+/// Makes the generated documents anew.
+pub fn generate() -> anyhow::Result<()> {
+    step("generate", cargo(&["test", "--workspace", "--locked", "--quiet", "golden"]).env("UPDATE_GOLDEN", "1"))
+}
+
+/// Runs the demo.
+pub fn demo() -> anyhow::Result<()> {
+    step("demo", cargo(&["run", "--release", "--locked", "--quiet", "--", "demo"]))
+}
+
+/// Measures. The work is done by a program of the test kit, built in release mode.
+pub fn bench(what: &Bench) -> anyhow::Result<()> {
+    packages::install_missing()?;
+    let (name, runs) = match what {
+        Bench::Freeze { runs } => ("freeze", runs.to_string()),
+        Bench::Capture { runs } => ("capture", runs.to_string()),
+    };
+    step("build", cargo(&["build", "--release", "--locked", "--quiet", "-p", "stillpoint", "-p", "stillpoint-testkit"]))?;
+    step(name, cargo(&["run", "--release", "--locked", "--quiet", "-p", "stillpoint-testkit", "--bin", "bench", "--", name, "--runs", &runs]))
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(top());
+    command
+}
+
+fn step(name: &str, mut command: impl std::borrow::BorrowMut<Command>) -> anyhow::Result<()> {
+    let command = command.borrow_mut();
+    println!("xtask: {name}");
+    let started = Instant::now();
+    let status = command.status().with_context(|| format!("{name}: the command could not be started"))?;
+    ensure!(status.success(), "{name} failed ({status})");
+    println!("xtask: {name} took {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}

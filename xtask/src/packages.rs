@@ -1,0 +1,67 @@
+//! The Debian packages that the tests need, and their installation where it is ours to do.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail, ensure};
+
+/// A program that shows that a package is there, and the package.
+const NEEDED: &[(&str, &str)] = &[
+    ("/usr/bin/btrfs", "btrfs-progs"),
+    ("/usr/sbin/mkfs.xfs", "xfsprogs"),
+    ("/usr/sbin/mkfs.ext4", "e2fsprogs"),
+    ("/usr/sbin/losetup", "mount"),
+    ("/usr/bin/setfacl", "acl"),
+    ("/usr/bin/setfattr", "attr"),
+    ("/usr/bin/rsync", "rsync"),
+    ("/usr/bin/sqlite3", "sqlite3"),
+    ("/usr/bin/time", "time"),
+    ("/usr/bin/pg_dump", "postgresql"),
+    ("/usr/share/doc/postgresql-contrib", "postgresql-contrib"),
+];
+
+/// Installs what is missing. Needs root; says what to install when it is not.
+pub fn install_missing() -> anyhow::Result<()> {
+    let mut missing: Vec<&str> =
+        NEEDED.iter().filter(|(sign, _)| !present(sign)).map(|(_, package)| *package).collect();
+    if !server_present() {
+        missing.push("postgresql");
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("the tests need root and these Debian packages: apt-get install {}", missing.join(" "));
+    }
+    println!("xtask: installing {}", missing.join(" "));
+    apt(&["update", "-qq"])?;
+    let mut arguments = vec!["install", "-qq", "-y", "--no-install-recommends"];
+    arguments.extend(&missing);
+    apt(&arguments)
+}
+
+/// Whether the sign is there, also under the other name of a merged `/usr`.
+fn present(sign: &str) -> bool {
+    Path::new(sign).exists() || sign.strip_prefix("/usr").is_some_and(|short| Path::new(short).exists())
+}
+
+/// Whether a PostgreSQL server with its tools is installed, of any version.
+fn server_present() -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.into_iter().any(|version| version.path().join("bin/initdb").exists())
+}
+
+fn apt(arguments: &[&str]) -> anyhow::Result<()> {
+    let status = Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        // A cluster of the package's own would listen on the machine; the tests start their own.
+        .env("PG_CREATE_MAIN_CLUSTER", "false")
+        .stdin(Stdio::null())
+        .status()
+        .context("apt-get could not be started")?;
+    ensure!(status.success(), "apt-get {} ended with {status}", arguments.join(" "));
+    Ok(())
+}
