@@ -2,6 +2,7 @@
 //! machine (`phases`), the journal, the guard, the driver, and reconcile.
 
 mod api;
+mod phases;
 
 pub use api::{
     ActHook, Component, NoHook, Participant, ReconcileReport, RunReport, RunSettings, Stage, StageError, StateFolder,
