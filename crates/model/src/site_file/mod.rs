@@ -3,9 +3,18 @@
 //! The types are the single source: the parser reads into them, the JSON schema and the commented sample are made from
 //! them. Text that is not a valid site file is answered with *all* its mistakes.
 
+mod checks;
+mod components;
+mod leaf;
+mod mistake;
+mod nearest;
+mod parse;
+mod reader;
 mod settings;
 mod wait;
 
+pub use mistake::{Mistake, render};
+pub use parse::parse;
 pub use settings::{
     CommandSettings, Component, ComponentKind, Deadlines, Destination, FilesSettings, Hook, PostgresMethod,
     PostgresSettings, Probe, Quiet, ServiceSettings, Site, SiteFile, SiteType, SqliteSettings, Task,

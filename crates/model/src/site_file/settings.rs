@@ -61,7 +61,7 @@ pub struct Site {
     pub parent: Option<SiteCode>,
 }
 
-fn primary() -> SiteType {
+pub(super) fn primary() -> SiteType {
     SiteType::Primary
 }
 
@@ -277,15 +277,15 @@ pub struct PostgresSettings {
     pub data: Option<PathBuf>,
 }
 
-fn default_host() -> String {
+pub(super) fn default_host() -> String {
     "/var/run/postgresql".into()
 }
 
-fn default_port() -> u16 {
+pub(super) fn default_port() -> u16 {
     5432
 }
 
-fn default_user() -> String {
+pub(super) fn default_user() -> String {
     "postgres".into()
 }
 
@@ -314,11 +314,11 @@ pub struct CommandSettings {
     pub in_freeze: bool,
 }
 
-fn default_output() -> String {
+pub(super) fn default_output() -> String {
     "output".into()
 }
 
-fn default_timeout() -> Wait {
+pub(super) fn default_timeout() -> Wait {
     Wait::seconds(300)
 }
 
@@ -335,6 +335,6 @@ pub struct Probe {
     pub timeout: Wait,
 }
 
-fn default_probe_timeout() -> Wait {
+pub(super) fn default_probe_timeout() -> Wait {
     Wait::seconds(60)
 }

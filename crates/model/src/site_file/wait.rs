@@ -29,7 +29,11 @@ impl FromStr for Wait {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wanted = || format!("a length of time is written like \"500ms\", \"10s\", \"5m\" or \"1h 30m\"; this is {text:?}");
+        let wanted = || {
+            format!(
+                "a length of time is written like \"500ms\", \"10s\", \"5m\" or \"1h 30m\"; this is {text:?}"
+            )
+        };
         let span: jiff::SignedDuration = text.parse().map_err(|_| wanted())?;
         match Duration::try_from(span) {
             Ok(duration) if !duration.is_zero() => Ok(Self(duration)),
@@ -70,7 +74,8 @@ mod tests {
 
     #[test]
     fn a_wait_reads_and_prints_as_people_write_it() {
-        for (text, milliseconds) in [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("1h 30m", 5_400_000)] {
+        for (text, milliseconds) in [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("1h 30m", 5_400_000)]
+        {
             assert_eq!(text.parse::<Wait>().unwrap().duration().as_millis(), milliseconds);
         }
         assert_eq!(Wait::seconds(90).to_string(), "90s");
