@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use stillpoint_model::status;
+use stillpoint_model::{site_file, status};
 
 fn assert_document(name: &str, wanted: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
@@ -31,4 +31,14 @@ fn the_document_of_messages_is_what_the_table_says() {
 #[test]
 fn the_document_of_exit_codes_is_what_the_kinds_say() {
     assert_document("exit-codes.md", &status::exit_codes_document());
+}
+
+#[test]
+fn the_schema_on_disk_is_that_of_the_types() {
+    assert_document("site-file.schema.json", &site_file::schema());
+}
+
+#[test]
+fn the_document_of_the_site_file_is_that_of_the_types() {
+    assert_document("site-file.md", &site_file::site_file_document());
 }

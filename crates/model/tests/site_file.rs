@@ -116,3 +116,87 @@ timeout = "10"
         wanted.map(|(line, column, key, remedy)| (line, column, key.to_owned(), remedy.to_owned())).into();
     assert_eq!(found, wanted, "\n{}", site_file::render("site.toml", text, &mistakes(text)));
 }
+
+/// The sample with its defaults no longer commented out.
+fn sample_with_defaults() -> String {
+    let uncommented = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|first: char| first.is_ascii_lowercase()) => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    site_file::sample().lines().map(uncommented).collect()
+}
+
+#[test]
+fn the_sample_is_a_site_file_and_its_defaults_are_the_defaults() {
+    let uncommented = sample_with_defaults();
+    assert!(uncommented.contains("\nwindow = "));
+    assert_eq!(parse(site_file::sample()), parse(&uncommented));
+}
+
+#[test]
+fn what_is_shown_as_effective_reads_back_as_the_same_and_has_the_defaults() {
+    for text in [GOOD, site_file::sample()] {
+        let file = parse(text);
+        let shown = site_file::effective(&file);
+        assert_eq!(parse(&shown), file, "{shown}");
+        for default in ["window = \"20s\"", "minimum_grade = \"crash\"", "timeout = \"1h\"", "port = 5432"] {
+            assert!(shown.contains(default), "{default} is not in {shown}");
+        }
+    }
+}
+
+/// Every table of the schema: what the sample calls it, and its keys.
+fn tables_of_schema() -> Vec<(String, Vec<String>)> {
+    let schema: serde_json::Value = serde_json::from_str(&site_file::schema()).unwrap();
+    let keys = |table: &serde_json::Value| table["properties"].as_object().unwrap().keys().cloned().collect();
+    let mut tables: Vec<(String, Vec<String>)> = Vec::new();
+    for one in schema["$defs"]["Component"]["oneOf"].as_array().unwrap() {
+        tables.push((one["properties"]["type"]["const"].as_str().unwrap().to_owned(), keys(one)));
+    }
+    for (name, value) in schema["properties"].as_object().unwrap() {
+        let target = value["$ref"].as_str().or(value["items"]["$ref"].as_str()).unwrap();
+        if name != "component" {
+            tables.push((name.clone(), keys(schema.pointer(target.trim_start_matches('#')).unwrap())));
+        }
+    }
+    assert_eq!(tables.len(), 11, "{tables:?}");
+    tables
+}
+
+#[test]
+fn every_key_of_the_schema_is_in_the_sample_and_in_the_document() {
+    let document = site_file::site_file_document();
+    for (table, keys) in tables_of_schema() {
+        let marker = format!("type = \"{table}\"\n");
+        let text = site_file::sample();
+        let start =
+            text.find(&format!("[{table}]")).or(text.find(&marker)).unwrap_or_else(|| panic!("no {table}"));
+        let rest = &text[start..];
+        let end = rest.find("\n\n").unwrap_or(rest.len());
+        for key in keys.iter().filter(|key| !matches!(key.as_str(), "name" | "level" | "type")) {
+            let shown = rest[..end]
+                .lines()
+                .any(|line| line.trim_start_matches(['#', ' ']).starts_with(&format!("{key} = ")));
+            assert!(shown, "{key} of {table} is not in the sample");
+            assert!(document.contains(&format!("| `{key}` |")), "{key} of {table} is not in the document");
+        }
+    }
+}
+
+#[test]
+fn the_parser_knows_exactly_the_keys_of_the_schema() {
+    for (table, keys) in tables_of_schema() {
+        // A table with only an unknown key in it: the answer lists the keys that the parser knows.
+        let is_component = ["service", "files", "postgres", "sqlite", "command"].contains(&table.as_str());
+        let text = match (is_component, table.as_str()) {
+            (true, _) => format!("[[component]]\ntype = {table:?}\nxyzzyxyzzyxyzzy = 1\n"),
+            (false, "probe") => "[[probe]]\nxyzzyxyzzyxyzzy = 1\n".to_owned(),
+            _ => format!("[{table}]\nxyzzyxyzzyxyzzy = 1\n"),
+        };
+        let unknown = mistakes(&text).into_iter().find(|mistake| mistake.message.contains("xyzzy")).unwrap();
+        let listed = unknown.remedy.split_once("are: ").unwrap().1;
+        let mut known: Vec<&str> = listed.split(", ").collect();
+        known.sort_unstable();
+        assert_eq!(known, keys, "{table}");
+    }
+}

@@ -5,6 +5,8 @@
 
 mod checks;
 mod components;
+mod describe;
+mod document;
 mod leaf;
 mod mistake;
 mod nearest;
@@ -13,6 +15,8 @@ mod reader;
 mod settings;
 mod wait;
 
+pub use describe::{effective, sample, schema};
+pub use document::site_file_document;
 pub use mistake::{Mistake, render};
 pub use parse::parse;
 pub use settings::{

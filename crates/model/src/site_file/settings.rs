@@ -27,6 +27,7 @@ pub struct SiteFile {
     pub hook: Hook,
     /// What is backed up, in order.
     #[serde(rename = "component")]
+    #[schemars(length(min = 1))]
     pub components: Vec<Component>,
     /// How to see that the site works, after a recovery.
     #[serde(rename = "probe", default, skip_serializing_if = "Vec::is_empty")]
@@ -71,16 +72,20 @@ pub(super) fn primary() -> SiteType {
 pub struct Destination {
     /// One local folder for everything. Absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^/"))]
     pub folder: Option<PathBuf>,
     /// A folder on a mounted network share (or any mounted file system), for everything. Refused when nothing is mounted
     /// at it or above it but the root file system. Absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^/"))]
     pub share: Option<PathBuf>,
     /// The folder for everything but databases. Absolute; goes with `databases`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^/"))]
     pub files: Option<PathBuf>,
     /// The folder for databases. Absolute; goes with `files`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^/"))]
     pub databases: Option<PathBuf>,
 }
 
@@ -91,6 +96,7 @@ pub struct Task {
     /// A set with a component below this grade is not published.
     pub minimum_grade: Grade,
     /// How much room must stay free at the destination, in percent.
+    #[schemars(range(max = 99))]
     pub keep_free_percent: u8,
 }
 
@@ -140,6 +146,7 @@ impl Default for Deadlines {
 pub struct Hook {
     /// The program. Absolute. Without it, an executable `after-backup` beside the site file is taken if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^/"))]
     pub program: Option<PathBuf>,
     /// How long it may take; then its process group is killed.
     pub timeout: Wait,
@@ -203,16 +210,20 @@ pub struct ServiceSettings {
     pub unit: Option<String>,
     /// The folder of its cgroup, for `quiet = "freeze"` without systemd. Absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^/"))]
     pub cgroup: Option<PathBuf>,
     /// Program (absolute) and arguments that bring it to rest; must return only when it is at rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub freeze_command: Option<Vec<String>>,
     /// Program (absolute) and arguments that let it go on. Must be harmless when it never stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub thaw_command: Option<Vec<String>>,
     /// Program (absolute) and arguments that tell by exit status 0 that the application runs. Asked before: what was
     /// found at rest is left at rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub running_command: Option<Vec<String>>,
 }
 
@@ -221,6 +232,7 @@ pub struct ServiceSettings {
 #[serde(deny_unknown_fields)]
 pub struct FilesSettings {
     /// The top of the tree. Absolute.
+    #[schemars(extend("pattern" = "^/"))]
     pub path: PathBuf,
     /// Patterns of what to take, relative to `path`, as in `.gitignore` lines; nothing means everything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -258,6 +270,7 @@ pub struct PostgresSettings {
     pub host: String,
     /// Port.
     #[serde(default = "default_port")]
+    #[schemars(range(min = 1))]
     pub port: u16,
     /// Role to connect as: a superuser, or for the base backup one with REPLICATION and EXECUTE on
     /// `pg_create_restore_point` and `pg_switch_wal`.
@@ -265,15 +278,18 @@ pub struct PostgresSettings {
     pub user: String,
     /// A file with the password and nothing else, readable by its owner only. Without it, `~/.pgpass` and trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^/"))]
     pub password_file: Option<PathBuf>,
     /// The databases, for `method = "view"`; nothing means all that allow connections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<String>,
     /// The folder with `pg_basebackup` and the others; without it, where the server's own version is installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^/"))]
     pub bin: Option<PathBuf>,
     /// The data folder to restore to; without it, the one that the server had. Absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^/"))]
     pub data: Option<PathBuf>,
 }
 
@@ -294,6 +310,7 @@ pub(super) fn default_user() -> String {
 #[serde(deny_unknown_fields)]
 pub struct SqliteSettings {
     /// The database file. Absolute.
+    #[schemars(extend("pattern" = "^/"))]
     pub path: PathBuf,
 }
 
@@ -302,6 +319,7 @@ pub struct SqliteSettings {
 #[serde(deny_unknown_fields)]
 pub struct CommandSettings {
     /// Program (absolute) and arguments.
+    #[schemars(length(min = 1))]
     pub run: Vec<String>,
     /// The file in the set that its output becomes.
     #[serde(default = "default_output")]
@@ -329,6 +347,7 @@ pub struct Probe {
     /// What it shows, for people.
     pub name: String,
     /// Program (absolute) and arguments.
+    #[schemars(length(min = 1))]
     pub run: Vec<String>,
     /// How long it is tried until it succeeds.
     #[serde(default = "default_probe_timeout")]
