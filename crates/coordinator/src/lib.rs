@@ -3,6 +3,7 @@
 
 mod api;
 mod phases;
+mod undo;
 
 pub use api::{
     ActHook, Component, NoHook, Participant, ReconcileReport, RunReport, RunSettings, Stage, StageError, StateFolder,
