@@ -1,3 +1,5 @@
 //! The writers: each knows one kind of component, makes it still, captures it and puts it back.
 
+pub mod postgres;
 pub mod process;
+pub mod services;
