@@ -52,7 +52,8 @@ pub enum Kind {
 pub struct FileFacts {
     /// Its size in bytes, holes included.
     pub size: u64,
-    /// SHA-256 of its content, holes read as zeros. Nothing while it is not known yet.
+    /// SHA-256 of its content, holes read as zeros; by the block rule for a file of [`crate::BLOCK_RULE_SIZE`] and more
+    /// (see there). Nothing while it is not known yet.
     pub sha256: Option<[u8; 32]>,
 }
 

@@ -8,15 +8,20 @@
 mod entry;
 mod error;
 mod filter;
+mod hash;
 mod index;
+mod line;
+mod metadata;
 mod mirror;
 mod path;
+mod place;
 mod plant;
 mod walk;
 
 pub use entry::{Entry, FileFacts, Kind, Origin, Timestamp, Xattr};
 pub use error::{FileProblem, TreeError};
 pub use filter::Filter;
+pub use hash::BLOCK_RULE_SIZE;
 pub use index::{IndexAppender, IndexReader};
 pub use mirror::{Baseline, MirrorOptions, MirrorReport, Progress, Transfer, copy_entry, mirror};
 pub use path::RelPath;
