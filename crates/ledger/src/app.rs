@@ -1,6 +1,7 @@
 //! The application: workers, the control socket, and a clean end.
 
 use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -149,6 +150,7 @@ pub fn run(settings: &LedgerSettings) -> Result<u64, LedgerError> {
     Ok(progress.status(&gate).operations.iter().sum())
 }
 
+/// Takes the lock, and writes our process id into its file.
 fn lock(control: &Path) -> Result<File, LedgerError> {
     let path = control.with_extension("lock");
     let file = OpenOptions::new()
@@ -158,8 +160,31 @@ fn lock(control: &Path) -> Result<File, LedgerError> {
         .open(&path)
         .map_err(LedgerError::io("open", &path))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            let text = format!("{}\n", std::process::id());
+            file.set_len(0)
+                .and_then(|()| (&file).write_all(text.as_bytes()))
+                .map_err(LedgerError::io("write", path))?;
+            Ok(file)
+        }
         Err(rustix::io::Errno::WOULDBLOCK) => Err(LedgerError::Running { lock: path }),
+        Err(error) => Err(LedgerError::io("lock", path)(error.into())),
+    }
+}
+
+/// The id of the process that runs the ledger with this control socket, however it does; nothing when none does.
+pub fn holder(control: &Path) -> Result<Option<u32>, LedgerError> {
+    let path = control.with_extension("lock");
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(LedgerError::io("open", &path))?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(None),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let text = std::fs::read_to_string(&path).map_err(LedgerError::io("read", path))?;
+            Ok(text.trim().parse().ok())
+        }
         Err(error) => Err(LedgerError::io("lock", path)(error.into())),
     }
 }
@@ -196,7 +221,8 @@ pub fn start(
         };
         // Ours may end because another start was faster; then that one answers soon.
         let ended = child.try_wait().ok().flatten();
-        if Instant::now() >= deadline || ended.is_some_and(|status| status.code() != Some(RUNNING_EXIT_CODE))
+        if Instant::now() >= deadline
+            || ended.is_some_and(|status| status.code() != Some(RUNNING_EXIT_CODE.into()))
         {
             return Err(LedgerError::Settings(format!(
                 "the ledger does not work: {refused}; its log is {}",
@@ -208,4 +234,4 @@ pub fn start(
 }
 
 /// The exit code with which a program around [`run`] must tell [`LedgerError::Running`].
-pub const RUNNING_EXIT_CODE: i32 = 11;
+pub const RUNNING_EXIT_CODE: u8 = 11;

@@ -1,1 +1,18 @@
-//! TODO
+//! What tests of whole sites need: real file systems on loop devices, a real PostgreSQL, real cgroups, the ledger
+//! application as a process. Each ends with its value, also when a test panics. Never shipped.
+//!
+//! A machine that lacks something makes the test fail with the name of what is missing; nothing is passed over in silence.
+
+#![allow(clippy::panic, reason = "in a test, what is missing must end the test with its reason")]
+
+pub mod capability;
+mod cgroup;
+mod ledger_process;
+mod loop_mount;
+mod postgres_cluster;
+pub mod program;
+
+pub use cgroup::{Cgroup, CgroupFreezer};
+pub use ledger_process::{LedgerProcess, check_ledger, ledger_arguments};
+pub use loop_mount::{Filesystem, LoopMount};
+pub use postgres_cluster::PostgresCluster;

@@ -1,0 +1,120 @@
+//! A file system of its own, on a loop device.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::capability::{require_program, require_root};
+use crate::program::{finish, succeed};
+
+/// The kinds of file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filesystem {
+    /// With snapshots.
+    Btrfs,
+    /// With reflinks.
+    Xfs,
+    /// With neither.
+    Ext4,
+}
+
+/// A mounted file system; unmounted, detached and removed at the end.
+#[derive(Debug)]
+pub struct LoopMount {
+    filesystem: Filesystem,
+    /// Last to go: the image and the mount point are in it.
+    folder: tempfile::TempDir,
+}
+
+impl LoopMount {
+    /// Makes and mounts a file system of `size_mib`. The image is sparse, so it takes only what is written.
+    pub fn new(filesystem: Filesystem, size_mib: u64) -> Self {
+        require_root();
+        let (maker, package, options): (_, _, &[&str]) = match filesystem {
+            Filesystem::Btrfs => ("mkfs.btrfs", "btrfs-progs", &["-q"]),
+            Filesystem::Xfs => ("mkfs.xfs", "xfsprogs", &["-q", "-m", "reflink=1"]),
+            Filesystem::Ext4 => ("mkfs.ext4", "e2fsprogs", &["-q", "-F"]),
+        };
+        let maker = require_program(maker, package);
+        let folder = tempfile::Builder::new().prefix("stillpoint-").tempdir().unwrap_or_else(|error| {
+            panic!("no temporary folder: {error}");
+        });
+        let made = Self { filesystem, folder };
+        let image = made.folder.path().join("image");
+        let sized = File::create(&image).and_then(|file| file.set_len(size_mib << 20));
+        let pointed = sized.and_then(|()| std::fs::create_dir(made.path()));
+        // Servers that run as another user must get through.
+        let opened = pointed.and_then(|()| open_to_all(made.folder.path()));
+        assert!(opened.is_ok(), "{} cannot be set up: {opened:?}", made.folder.path().display());
+        succeed(Command::new(maker).args(options).arg(&image));
+        // The loop device goes with the mount, even when this process is killed and somebody else unmounts.
+        succeed(
+            Command::new(require_program("mount", "mount")).args(["-o", "loop"]).arg(&image).arg(made.path()),
+        );
+        made
+    }
+
+    /// The top of the file system.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("mount")
+    }
+
+    /// Which kind it is.
+    pub fn filesystem(&self) -> Filesystem {
+        self.filesystem
+    }
+}
+
+fn open_to_all(folder: &Path) -> std::io::Result<()> {
+    std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+}
+
+impl Drop for LoopMount {
+    fn drop(&mut self) {
+        let path = self.path();
+        // A test that failed in a freeze must not leave a file system that nobody can unmount.
+        finish(Command::new("fsfreeze").arg("-u").arg(&path));
+        if finish(Command::new("umount").arg(&path)).code != Some(0) {
+            finish(Command::new("umount").arg("-l").arg(&path));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::wait_for;
+    use std::time::Duration;
+
+    fn mounts() -> String {
+        std::fs::read_to_string("/proc/self/mountinfo").unwrap()
+    }
+
+    #[test]
+    fn each_kind_is_mounted_and_gone_with_its_value_even_after_a_panic() {
+        for (filesystem, word) in
+            [(Filesystem::Btrfs, "btrfs"), (Filesystem::Xfs, "xfs"), (Filesystem::Ext4, "ext4")]
+        {
+            let (seen, panicked) = std::sync::mpsc::channel();
+            let test = std::thread::spawn(move || {
+                let mount = LoopMount::new(filesystem, 512);
+                std::fs::write(mount.path().join("file"), "content").unwrap();
+                seen.send((mount.path(), mounts())).unwrap();
+                panic!("as a failing test would");
+            });
+            let (path, while_mounted) = panicked.recv().unwrap();
+            assert!(test.join().is_err());
+            let line = while_mounted.lines().find(|line| line.contains(path.to_str().unwrap())).unwrap();
+            assert!(line.contains(&format!(" - {word} /dev/loop")), "{line}");
+            assert!(!mounts().contains(path.to_str().unwrap()));
+            assert!(!path.parent().unwrap().exists());
+            let device = line.split(" - ").nth(1).unwrap().split(' ').nth(1).unwrap().to_owned();
+            let backing = PathBuf::from(device.replace("/dev/", "/sys/block/")).join("loop/backing_file");
+            let image = path.with_file_name("image");
+            wait_for("the loop device lets go of its image", Duration::from_secs(10), || {
+                let held = std::fs::read_to_string(&backing).unwrap_or_default();
+                (!held.contains(image.to_str().unwrap())).then_some(())
+            });
+        }
+    }
+}
