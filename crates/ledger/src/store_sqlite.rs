@@ -9,8 +9,11 @@ use crate::LedgerError;
 use crate::operation::{Row, Shape};
 use crate::store::{JournalMode, Store, hash_of};
 
-/// How long a worker waits for another's lock, or for a reader who holds the database still.
-const BUSY: Duration = Duration::from_secs(60);
+/// How many times a worker tries to get a lock that another worker has, or a reader who holds the database still.
+const TRIES: i32 = 60_000;
+
+/// Between two tries. SQLite's own handler waits up to 100 ms, so that workers with a rollback journal starve each other.
+const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 
 /// One connection.
 pub(crate) struct SqliteStore {
@@ -56,9 +59,13 @@ impl SqliteStore {
 
     fn connect(path: &Path, flags: OpenFlags) -> Result<Self, LedgerError> {
         let fails = |source| LedgerError::Sqlite { act: "be opened", path: path.to_owned(), source };
-        let connection =
+        let mut connection =
             Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(fails)?;
-        connection.busy_timeout(BUSY).map_err(fails)?;
+        let patient = |tries| {
+            std::thread::sleep(BETWEEN_TRIES);
+            tries < TRIES
+        };
+        connection.busy_handler(Some(patient)).map_err(fails)?;
         Ok(Self { connection, path: path.to_owned() })
     }
 
