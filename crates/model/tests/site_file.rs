@@ -200,3 +200,209 @@ fn the_parser_knows_exactly_the_keys_of_the_schema() {
         assert_eq!(known, keys, "{table}");
     }
 }
+
+/// The messages of the mistakes in the good file with `from` replaced by `to`.
+fn messages_after(from: &str, to: &str) -> Vec<String> {
+    assert!(GOOD.contains(from), "{from:?} is not in the good file");
+    mistakes(&GOOD.replace(from, to)).into_iter().map(|m| format!("{}: {}", m.key_path, m.message)).collect()
+}
+
+#[test]
+fn what_makes_no_sense_together_is_told() {
+    // What is replaced, by what, and how the one mistake begins.
+    let table = [
+        (
+            "name = \"Head office\"",
+            "name = \"x\"\ntype = \"secondary\"\nparent = \"C01\"",
+            "site.type: a secondary site has no backup of its own",
+        ),
+        (
+            "name = \"Head office\"",
+            "name = \"x\"\nparent = \"P01\"",
+            "site.parent: the site is its own parent",
+        ),
+        (
+            "name = \"Head office\"",
+            "name = \"x\"\ntype = \"central\"\nparent = \"C01\"",
+            "site.parent: a central site has no parent",
+        ),
+        ("name = \"Head office\"", "name = \" \"", "site.name: `name` is empty"),
+        ("folder = \"/var/backup/\"", "", "destination: nothing says where"),
+        (
+            "folder = \"/var/backup/\"",
+            "folder = \"/b\"\nshare = \"/c\"",
+            "destination.share: there is more than one destination",
+        ),
+        ("folder = \"/var/backup/\"", "files = \"/b\"", "destination.files: `files` goes with `databases`"),
+        (
+            "folder = \"/var/backup/\"",
+            "files = \"/b\"\ndatabases = \"/b\"",
+            "destination.databases: `files` and `databases` are the same",
+        ),
+        (
+            "folder = \"/var/backup/\"",
+            "folder = \"/\"",
+            "destination.folder: `folder` is the root of the whole system",
+        ),
+        (
+            "folder = \"/var/backup/\"",
+            "folder = \"/var//backup\"",
+            "destination.folder: `folder` has an empty part",
+        ),
+        (
+            "folder = \"/var/backup/\"",
+            "folder = \"$BACKUP/x\"",
+            "destination.folder: `folder` is not an absolute path",
+        ),
+        ("folder = \"/var/backup/\"", "folder = \"\"", "destination.folder: `folder` is empty"),
+        (
+            "folder = \"/var/backup/\"",
+            "folder = \"/a\\u0000b\"",
+            "destination.folder: `folder` holds a NUL character",
+        ),
+        (
+            "folder = \"/var/backup/\"",
+            "folder = \"/srv/shop/backup\"",
+            "destination.folder: the destination lies in /srv/shop",
+        ),
+        (
+            "folder = \"/var/backup/\"",
+            "folder = \"/srv\"",
+            "destination.folder: /srv/shop, which component content backs up, lies in",
+        ),
+        ("name = \"orders\"", "name = \"shop\"", "component[1].name: two components have the name \"shop\""),
+        (
+            "quiet = \"stop\"",
+            "quiet = \"command\"",
+            "component[0]: `freeze_command` is missing|component[0]: `thaw_command` is missing",
+        ),
+        (
+            "quiet = \"stop\"",
+            "quiet = \"freeze\"\ncgroup = \"/sys/fs/cgroup/x\"",
+            "component[0].cgroup: `unit` and `cgroup` are both there",
+        ),
+        ("unit = \"shop.service\"", "", "component[0]: nothing says how the service is stopped"),
+        ("unit = \"shop.service\"", "unit = \"-f\"", "component[0].unit: `unit` is not the name of a unit"),
+        (
+            "unit = \"shop.service\"",
+            "unit = \"a\"\nrunning_command = [\"/bin/true\"]",
+            "component[0].running_command: `running_command` has no effect",
+        ),
+        (
+            "type = \"postgres\"",
+            "type = \"postgres\"\ndatabases = [\"a\"]",
+            "component[1].databases: `databases` has no effect",
+        ),
+        (
+            "type = \"postgres\"",
+            "type = \"postgres\"\nmethod = \"view\"\ndatabases = [\"a\", \"a\"]",
+            "component[1].databases[1]: the database \"a\" is named twice",
+        ),
+        (
+            "type = \"postgres\"",
+            "type = \"postgres\"\nport = 0",
+            "component[1].port: `port` must be from 1 to 65535",
+        ),
+        (
+            "type = \"postgres\"",
+            "type = \"postgres\"\ndata = \"/var/backup/pg\"",
+            "destination.folder: /var/backup/pg, which",
+        ),
+        (
+            "type = \"postgres\"",
+            "type = \"files\"\npath = \"/srv/shop\"",
+            "component[2].path: the file tree /srv/shop is already in component orders",
+        ),
+        (
+            "type = \"postgres\"",
+            "type = \"postgres\"\n[[component]]\nname = \"b\"\ntype = \"postgres\"\n",
+            "component[2].type: component orders already holds",
+        ),
+        ("type = \"postgres\"", "type = \"command\"\nrun = []", "component[1].run: `run` is empty"),
+        (
+            "type = \"postgres\"",
+            "type = \"command\"\nrun = [\"/bin/a\"]\noutput = \"../x\"",
+            "component[1].output: `output` is not a plain file name",
+        ),
+        (
+            "type = \"postgres\"",
+            "type = \"command\"\nrun = [\"/bin/a\"]\nin_freeze = true\ntimeout = \"1m\"",
+            "component[1].timeout: the command runs in the freeze",
+        ),
+        (
+            "exclude = [\"*.tmp\"]",
+            "exclude = [\"/srv/shop/x\"]",
+            "component[2].exclude[0]: patterns are relative",
+        ),
+        (
+            "exclude = [\"*.tmp\"]",
+            "exclude = [\"a[b\"]",
+            "component[2].exclude: `exclude` at place 1 has a `[`",
+        ),
+        (
+            "exclude = [\"*.tmp\"]",
+            "exclude = [\"!a\"]",
+            "component[2].exclude: `exclude` at place 1 begins with `!`",
+        ),
+        (
+            "exclude = [\"*.tmp\"]",
+            "provider = \"lvm\"",
+            "component[2].provider: `provider` cannot be \"lvm\"",
+        ),
+        (
+            "[[component]]\nname = \"shop\"",
+            "[deadlines]\nfreeze = \"30s\"\n[[component]]\nname = \"shop\"",
+            "deadlines.freeze: `freeze` (30s) is longer than `window` (20s)",
+        ),
+        (
+            "[[component]]\nname = \"shop\"",
+            "[deadlines]\nwindow = \"5s\"\n[[component]]\nname = \"shop\"",
+            "deadlines.window: `freeze` (10s)|deadlines.window: `snapshot` (10s)|deadlines.window: `thaw` (10s)",
+        ),
+        (
+            "[[component]]\nname = \"shop\"",
+            "[hook]\nprogram = \"after-backup\"\n[[component]]\nname = \"shop\"",
+            "hook.program: `program` is not an absolute path",
+        ),
+        (
+            "quiet = \"stop\"",
+            "quiet = \"freeze\"\n[task]\nminimum_grade = \"frozen\"\n[[component]]\nname = \"b\"\ntype = \"service\"\nquiet = \"stop\"",
+            "component[0]: neither `unit` nor `cgroup`|task.minimum_grade: the grade \"frozen\" cannot be reached",
+        ),
+    ];
+    for (from, to, wanted) in table {
+        let found = messages_after(from, to);
+        let wanted: Vec<&str> = wanted.split('|').collect();
+        assert_eq!(found.len(), wanted.len(), "{to:?}: {found:#?}");
+        for wanted in wanted {
+            assert!(
+                found.iter().any(|found| found.starts_with(wanted)),
+                "{to:?}: wanted {wanted:?}, found {found:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn wrong_syntax_is_told_with_its_line_and_nothing_is_guessed_from_the_rest() {
+    let found =
+        mistakes(&GOOD.replace("code = \"p01\"", "code = \"p01").replace("type = \"files\"", "type = = 1"));
+    let lines: Vec<usize> = found.iter().map(|mistake| mistake.line).collect();
+    assert_eq!(lines, [3, 21], "{found:#?}");
+    assert!(found.iter().all(|mistake| mistake.message.starts_with("wrong syntax: ")));
+    let twice = mistakes(&GOOD.replace("code = \"p01\"", "code = \"p01\"\ncode = \"p02\""));
+    assert_eq!((twice[0].line, twice[0].remedy.as_str()), (4, "remove one of the two"));
+}
+
+#[test]
+fn an_empty_file_is_answered_with_every_table_that_is_missing() {
+    let found: Vec<String> = mistakes("").into_iter().map(|mistake| mistake.key_path).collect();
+    assert_eq!(found, ["site", "destination", "component"]);
+}
+
+#[test]
+fn any_unicode_and_spaces_are_fine_in_a_path() {
+    let file = parse(&GOOD.replace("/srv/shop", "/srv/Bücher und 写真"));
+    let ComponentKind::Files(files) = &file.components[2].kind else { panic!("{file:?}") };
+    assert_eq!(files.path.to_str(), Some("/srv/Bücher und 写真"));
+}

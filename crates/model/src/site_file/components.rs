@@ -113,6 +113,15 @@ fn check_service(service: &ServiceSettings, spans: &Spans, findings: &mut Findin
         }
         Quiet::Stop => {
             no_effect("cgroup", "stop", "remove it, or write quiet = \"freeze\"", spans, findings);
+            if spans.has("unit") {
+                no_effect(
+                    "running_command",
+                    "stop",
+                    "remove it: systemd tells whether the unit runs",
+                    spans,
+                    findings,
+                );
+            }
             if by_command && spans.has("unit") {
                 let remedy = "write `unit`, or `freeze_command` with `thaw_command`, and not both";
                 spans.wrong(

@@ -284,10 +284,40 @@ fn pattern(text: &str) -> Result<String, Wrong> {
             "exceptions are not known; name what is meant with `include`",
         ));
     }
-    if text.split('/').any(|part| part == "..") {
-        return Err(wrong(format!("goes up with `..`: {text:?}"), remedy));
+    let body = text.strip_suffix('/').unwrap_or(text);
+    let body = body.strip_prefix('/').unwrap_or(body);
+    if body.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(wrong(format!("has an empty part, a `.` or a `..`: {text:?}"), remedy));
+    }
+    if let Some(open) = unclosed(text) {
+        return Err(wrong(
+            format!("has a `{open}` that is never closed: {text:?}"),
+            format!("write \\{open} for the character itself"),
+        ));
     }
     Ok(text.to_owned())
+}
+
+/// The bracket of a pattern that is never closed. A `]` right behind `[` or `[!` stands for itself.
+fn unclosed(pattern: &str) -> Option<char> {
+    let mut characters = pattern.chars().peekable();
+    let mut braces = 0_usize;
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => drop(characters.next()),
+            '{' => braces += 1,
+            '}' => braces = braces.saturating_sub(1),
+            '[' => {
+                characters.next_if(|next| matches!(next, '!' | '^'));
+                characters.next_if_eq(&']');
+                if !characters.by_ref().any(|next| next == ']') {
+                    return Some('[');
+                }
+            }
+            _ => {}
+        }
+    }
+    (braces > 0).then_some('{')
 }
 
 impl Leaf for Labels {
