@@ -1,5 +1,40 @@
 //! Bytes at rest: the backup set. Nothing else knows its layout. `docs/format.md` is normative.
+//!
+//! A set is built aside of the good one ([`SetBuilder`]), filled through sinks, sealed, read back, and swapped in with one
+//! exchange; it is found, opened and verified with [`BackupSet`]. The order of the acts of a publish, and why a death
+//! between any two of them is harmless, is in `publish.rs`.
 
-mod api;
+mod adopt;
+mod builder;
+mod content;
+mod destination;
+mod disk;
+mod error;
+mod facts;
+mod feed;
+mod heal;
+mod layout;
+mod lists;
+mod manifest;
+mod mounts;
+mod names;
+mod passage;
+mod progress;
+mod publish;
+mod relpath;
+mod seal;
+mod set;
+mod sink;
+mod space;
+mod sums;
+mod verify;
 
-pub use api::*;
+pub use builder::SetBuilder;
+pub use destination::{Finding, check_destination};
+pub use error::ArchiveError;
+pub use facts::{Kit, SetFacts};
+pub use heal::heal;
+pub use layout::Place;
+pub use set::{BackupSet, SetContent, SetSummary, list, verify};
+pub use space::{Room, check_room};
+pub use verify::VerifyReport;

@@ -1,0 +1,52 @@
+//! What the requester of a set says of it, and what it brings for the recovery kit.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use stillpoint_model::{Captured, ComponentName, Description, EpochNumber, Outcome, Problem, RunId, SiteCode};
+
+use crate::Place;
+
+/// What the manifest says besides the files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SetFacts {
+    /// Site code.
+    pub site: SiteCode,
+    /// Name of the site.
+    pub name: String,
+    /// Run.
+    pub run: RunId,
+    /// Epoch.
+    pub epoch: EpochNumber,
+    /// Instant of the cut.
+    pub cut_at: jiff::Timestamp,
+    /// Freeze window in microseconds.
+    pub window_us: u64,
+    /// Complete or incomplete.
+    pub outcome: Outcome,
+    /// Problems.
+    pub problems: Vec<Problem>,
+    /// Versions of the tools that took part, by name.
+    pub tools: BTreeMap<String, String>,
+    /// Components with place, description and what was captured.
+    pub components: Vec<(ComponentName, Place, Description, Captured)>,
+}
+
+/// What goes into `CD.Latest`.
+#[derive(Debug, Clone)]
+pub struct Kit {
+    /// The running binary; becomes `CD.Latest/stillpoint`.
+    pub program: PathBuf,
+    /// The site file; becomes `CD.Latest/site.toml`.
+    pub site_file: PathBuf,
+    /// The text of `CD.Latest/RECOVER.md`.
+    pub recover: String,
+}
+
+/// What a writer said of its component and of the capture: `writers/<component>.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct WriterWords {
+    pub description: Description,
+    pub captured: Captured,
+}
