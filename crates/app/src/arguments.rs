@@ -23,10 +23,10 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 pub struct Common {
     /// The site file
-    #[arg(short, long, global = true, env = "STILLPOINT_CONFIG", default_value = "/etc/stillpoint/site.toml")]
+    #[arg(short, long, global = true, env = "STILLPOINT_CONFIG", hide_env_values = true, default_value = "/etc/stillpoint/site.toml")]
     pub config: PathBuf,
     /// Where the state of runs is kept [default: /var/lib/stillpoint, or the user's state folder]
-    #[arg(long, global = true, env = "STILLPOINT_STATE_DIR")]
+    #[arg(long, global = true, env = "STILLPOINT_STATE_DIR", hide_env_values = true)]
     pub state_dir: Option<PathBuf>,
     /// Print events and results as JSON, one object a line
     #[arg(long, global = true)]
@@ -80,7 +80,24 @@ pub enum Verb {
     DemoSite {
         /// Its folder.
         folder: PathBuf,
+        /// What it shall do.
+        act: DemoAct,
     },
+}
+
+/// What the living site of the demo shall do.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum DemoAct {
+    /// Work until it is stopped.
+    Run,
+    /// Tell by exit status 0 that it works.
+    Running,
+    /// Come to rest.
+    Rest,
+    /// Go on, or start.
+    GoOn,
+    /// Tell by exit status 0 that it gets on with its work.
+    Advances,
 }
 
 /// Arguments of `demo`.

@@ -36,7 +36,7 @@ pub fn dispatch(arguments: &Arguments, hook: Arc<dyn ActHook>) -> Answer {
         Verb::Completions { shell } => pages::completions(*shell),
         Verb::Man => pages::man(),
         Verb::Guard { arguments } => Ok(stillpoint_coordinator::guard_main(arguments)),
-        Verb::DemoSite { folder } => crate::demo::living_site(folder),
+        Verb::DemoSite { folder, act } => crate::demo::living_site(folder, *act),
     }
 }
 

@@ -4,8 +4,9 @@
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use stillpoint_model::site_file::Hook;
@@ -67,7 +68,7 @@ pub(crate) fn run_hook(settings: &Hook, site_file: &Path, facts: &HookFacts<'_>,
     }
 }
 
-fn start(program: &PathBuf, facts: &HookFacts<'_>) -> std::io::Result<Child> {
+fn start(program: &Path, facts: &HookFacts<'_>) -> std::io::Result<Child> {
     Command::new(program)
         .env("STILLPOINT_SET", facts.set)
         .env("STILLPOINT_SITE", facts.site)
@@ -94,11 +95,7 @@ fn finish(mut child: Child, shown: &str, timeout: Duration, teller: &Teller) {
         kill_group(&child);
         let _ = child.wait();
     }
-    let mut output = String::new();
-    for received in readers.into_iter().flatten() {
-        // A grandchild that left the group may hold the pipe open: it is not waited for.
-        output.push_str(&received.recv_timeout(Duration::from_millis(500)).unwrap_or_default());
-    }
+    let output: String = readers.into_iter().flatten().map(Output::take).collect();
     if !output.trim().is_empty() {
         teller.status(id::HOOK_OUTPUT, &[shown, output.trim_end()]);
     }
@@ -118,18 +115,37 @@ fn finish(mut child: Child, shown: &str, timeout: Duration, teller: &Teller) {
     }
 }
 
-fn reader(mut pipe: impl Read + Send + 'static) -> std::sync::mpsc::Receiver<String> {
-    let (sender, receiver) = std::sync::mpsc::channel();
+/// What a pipe brought so far.
+struct Output {
+    kept: Arc<Mutex<Vec<u8>>>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Output {
+    /// What came until the end, or shortly after the hook ended: a process that it left behind may hold the pipe open, and
+    /// is not waited for.
+    fn take(self) -> String {
+        let _ = self.ended.recv_timeout(Duration::from_millis(200));
+        let kept = self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        String::from_utf8_lossy(&kept).into_owned()
+    }
+}
+
+/// Reads a pipe to its end on a thread of its own and keeps the beginning.
+fn reader(mut pipe: impl Read + Send + 'static) -> Output {
+    let (sender, ended) = mpsc::channel();
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let filled = kept.clone();
     std::thread::spawn(move || {
-        let mut kept = Vec::new();
         let mut buffer = [0_u8; 4096];
         while let Ok(count @ 1..) = pipe.read(&mut buffer) {
-            let room = OUTPUT_MAX.saturating_sub(kept.len());
-            kept.extend_from_slice(&buffer[..count.min(room)]);
+            let mut filled = filled.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let room = OUTPUT_MAX.saturating_sub(filled.len());
+            filled.extend_from_slice(&buffer[..count.min(room)]);
         }
-        let _ = sender.send(String::from_utf8_lossy(&kept).into_owned());
+        let _ = sender.send(());
     });
-    receiver
+    Output { kept, ended }
 }
 
 fn wait(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
@@ -162,4 +178,73 @@ fn ending(status: ExitStatus) -> String {
 
 fn problem(teller: &Teller, text: String) {
     teller.emit(Event::Problem(Problem { component: None, path: None, text }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stillpoint_model::NoMonitor;
+    use stillpoint_model::site_file::Wait;
+    use stillpoint_model::status::MessageId;
+
+    /// Runs a hook of this shell text and returns the numbers of the messages, the problems, and the log.
+    fn run(text: Option<&str>, mode: u32, timeout: &str) -> (Vec<MessageId>, usize, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let site_file = folder.path().join("site.toml");
+        if let Some(text) = text {
+            let hook = folder.path().join(DEFAULT_NAME);
+            std::fs::write(&hook, format!("#!/bin/sh\n{text}\n")).unwrap();
+            std::fs::set_permissions(&hook, PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let teller = Teller::new("T01".parse().unwrap(), Arc::new(NoMonitor));
+        let settings = Hook { program: None, timeout: timeout.parse::<Wait>().unwrap() };
+        let facts = HookFacts {
+            set: Path::new("/backups/T01Backup"),
+            site: "T01",
+            run: "run-1",
+            epoch: 7,
+            outcome: "complete",
+            grade: "frozen",
+            window_us: 1500,
+            problems: 0,
+        };
+        run_hook(&settings, &site_file, &facts, &teller);
+        (teller.numbers(), teller.problems().len(), teller.logged())
+    }
+
+    #[test]
+    fn a_hook_is_told_where_the_set_is_and_its_output_and_end_are_recorded() {
+        let text = "echo \"$STILLPOINT_SET $STILLPOINT_SITE $STILLPOINT_EPOCH $STILLPOINT_OUTCOME $STILLPOINT_GRADE\"";
+        let (numbers, problems, log) = run(Some(text), 0o700, "10s");
+        assert_eq!(numbers, [id::HOOK_STARTED, id::HOOK_OUTPUT, id::HOOK_SUCCEEDED]);
+        assert_eq!(problems, 0);
+        assert!(log.contains("/backups/T01Backup T01 7 complete frozen"), "{log}");
+    }
+
+    #[test]
+    fn a_hook_that_fails_is_a_problem_with_its_exit_code() {
+        let (numbers, problems, log) = run(Some("echo no >&2; exit 9"), 0o700, "10s");
+        assert_eq!(numbers.last(), Some(&id::PROBLEM_RECORDED));
+        assert!(numbers.contains(&id::HOOK_FAILED) && problems == 1);
+        assert!(log.contains("exit code 9"), "{log}");
+    }
+
+    #[test]
+    fn a_hook_that_hangs_is_ended_with_all_its_children() {
+        let started = Instant::now();
+        let (numbers, problems, log) = run(Some("sleep 300 & echo $!; wait"), 0o700, "300ms");
+        assert!(numbers.contains(&id::HOOK_TIMED_OUT) && problems == 1, "{log}");
+        assert!(started.elapsed() < Duration::from_secs(10));
+        let child = log.split("wrote: ").nth(1).and_then(|rest| rest.split(['.', '\n']).next()).unwrap();
+        let alive = std::fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        assert!(!alive, "process {child} outlived the hook");
+    }
+
+    #[test]
+    fn no_hook_is_no_problem_but_one_that_cannot_be_run_is() {
+        let (numbers, problems, _) = run(None, 0, "1s");
+        assert_eq!((numbers, problems), (vec![id::HOOK_NOT_FOUND], 0));
+        let (numbers, problems, _) = run(Some("true"), 0o600, "1s");
+        assert_eq!((numbers[0], problems), (id::HOOK_NOT_STARTED, 1));
+    }
 }

@@ -16,7 +16,7 @@ use stillpoint_coordinator::{
 };
 use stillpoint_model::site_file::SiteType;
 use stillpoint_model::status::id;
-use stillpoint_model::{Cancel, EpochNumber, ErrorKind, Event, Grade, Monitor, Outcome, Problem, RunId};
+use stillpoint_model::{Cancel, EpochNumber, ErrorKind, Event, Grade, Monitor, Outcome, Phase, Problem, RunId};
 
 use crate::error::{SiteError, chain};
 use crate::load::LoadedSite;
@@ -172,6 +172,8 @@ fn conclude(site: &LoadedSite, stage: SiteStage<'_>, report: RunReport, started:
     if let (Some(error), false) = (&mut failure, report.not_undone.is_empty()) {
         error.kind = ErrorKind::NotThawed;
     }
+    let after = Instant::now();
+    teller.emit(Event::PhaseStarted { phase: Phase::After });
     match (&published, &failure) {
         (Some(set), _) => finish_good(site, set, (&run, epoch, grade), report.window, &teller),
         (None, error) => {
@@ -181,6 +183,8 @@ fn conclude(site: &LoadedSite, stage: SiteStage<'_>, report: RunReport, started:
             teller.line("Backup failed. The last good set is untouched.");
         }
     }
+    let elapsed_us = u64::try_from(after.elapsed().as_micros()).unwrap_or(u64::MAX);
+    teller.emit(Event::PhaseEnded { phase: Phase::After, elapsed_us });
     let problems = teller.problems();
     let outcome = match (&published, problems.is_empty()) {
         (None, _) => Outcome::Failed,

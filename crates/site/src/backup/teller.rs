@@ -23,6 +23,7 @@ struct State {
     /// Lines from before the log could be opened.
     waiting: String,
     problems: Vec<Problem>,
+    #[cfg(test)]
     messages: Vec<StatusMessage>,
 }
 
@@ -55,6 +56,12 @@ impl Teller {
     /// Everything that this run logged so far, for the copy in the set.
     pub fn logged(&self) -> String {
         self.state().waiting.clone()
+    }
+
+    /// The numbers of the messages so far.
+    #[cfg(test)]
+    pub fn numbers(&self) -> Vec<stillpoint_model::status::MessageId> {
+        self.state().messages.iter().map(|message| message.id).collect()
     }
 
     /// The problems so far.
@@ -145,6 +152,7 @@ impl Teller {
                 };
                 self.line(&format!("{mark}{}", message.text));
                 self.line(&statmsg_line(message, &self.site, &self.host, std::process::id()));
+                #[cfg(test)]
                 self.state().messages.push(message.clone());
             }
             Event::PhaseEnded { phase, elapsed_us } => {

@@ -178,7 +178,9 @@ fn parts(
             cancel: options.cancel.clone(),
         };
         let level = assemble::restore_level(component);
-        parts.push(Part { stored, level, restorer: assemble::restorer(component), context });
+        let restorer =
+            assemble::restorer(component).map_err(|error| component_error(&component.name, "put back", &error))?;
+        parts.push(Part { stored, level, restorer, context });
     }
     match (&options.component, parts.is_empty()) {
         (Some(name), true) => Err(SiteError::new(ErrorKind::Usage, format!("there is no component {name} in the site file"))

@@ -1,0 +1,155 @@
+//! `backup`, `list`, `show`, `verify`, `reconcile`.
+
+use std::os::unix::fs::MetadataExt;
+
+use crate::site::{Site, contents};
+
+#[test]
+fn a_backup_is_complete_and_all_verbs_agree_on_it() {
+    let site = Site::new();
+    let done = site.run(&["backup"]).exits(0);
+    assert!(done.out.contains("The site stood still for") && done.out.contains("Backup complete"), "{}", done.out);
+    for name in ["manifest.json", "SHA256SUMS", "CD.Latest/stillpoint", "CD.Latest/site.toml", "CD.Latest/RECOVER.md", "backup.log"] {
+        assert!(site.set().join(name).exists(), "{name} is missing");
+    }
+    let log = std::fs::read_to_string(site.path("backups/backup.log")).unwrap();
+    assert!(log.contains("Backup completed") && log.contains("STATMSG: ID=5035"), "{log}");
+    assert_eq!(contents(&site.set().join("SiteServer/content")), contents(&site.path("tree")));
+    let backups = site.path("backups");
+    let backups = backups.to_str().unwrap();
+    assert!(site.run(&["verify", backups]).exits(0).out.contains("Every byte"));
+    assert!(site.run(&["show", backups]).exits(0).out.contains("content"));
+    assert!(site.run(&["list"]).exits(0).out.contains("T01"));
+    assert!(site.run(&["reconcile"]).exits(0).out.contains("Nothing was left behind"));
+    let left: Vec<_> = std::fs::read_dir(backups).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+fn events_come_as_json_lines_with_every_phase() {
+    let site = Site::new();
+    let done = site.run(&["--json", "backup"]).exits(0);
+    let events: Vec<serde_json::Value> = done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let phases: Vec<&str> =
+        events.iter().filter(|event| event["event"] == "phase-ended").map(|event| event["phase"].as_str().unwrap()).collect();
+    assert_eq!(phases, ["preflight", "identify", "prepare", "freeze", "snapshot", "thaw", "capture", "seal", "after"]);
+    assert!(events.iter().any(|event| event["event"] == "freeze-window" && event["window_us"].as_u64() > Some(0)));
+    let end = events.last().unwrap();
+    assert_eq!((end["event"].as_str(), end["outcome"].as_str()), (Some("run-ended"), Some("complete")));
+}
+
+#[test]
+fn the_second_set_shares_what_did_not_change_and_replaces_the_first() {
+    let site = Site::new();
+    site.run(&["backup"]).exits(0);
+    let file = site.set().join("SiteServer/content/a/1.txt");
+    // A change time inside the last pass is not trusted, so the second run stores the file once more and the third shares it.
+    site.run(&["backup"]).exits(0);
+    let second = std::fs::metadata(&file).unwrap().ino();
+    std::fs::write(site.path("tree/a/2.txt"), "changed").unwrap();
+    site.run(&["backup"]).exits(0);
+    assert_eq!(std::fs::metadata(&file).unwrap().ino(), second, "an unchanged file was copied");
+    assert_eq!(std::fs::read_to_string(site.set().join("SiteServer/content/a/2.txt")).unwrap(), "changed");
+    site.run(&["verify", site.set().to_str().unwrap()]).exits(0);
+}
+
+#[test]
+fn damage_is_named_and_has_its_own_exit_code() {
+    let site = Site::new();
+    site.run(&["backup"]).exits(0);
+    std::fs::write(site.set().join("SiteServer/content/a/3.txt"), "FILE 3\n").unwrap();
+    let done = site.run(&["verify", site.set().to_str().unwrap()]).exits(14);
+    assert!(done.out.contains("a/3.txt") && done.err.contains("hint:"), "{}{}", done.out, done.err);
+}
+
+#[test]
+fn a_dry_run_touches_nothing() {
+    let site = Site::new();
+    let before = contents(site.folder.path());
+    let done = site.run(&["backup", "--dry-run"]).exits(0);
+    assert!(done.out.contains("content") && done.out.contains("provider"), "{}", done.out);
+    assert_eq!(contents(site.folder.path()), before);
+}
+
+#[test]
+fn the_hook_runs_after_the_backup_and_its_failure_does_not_unmake_it() {
+    let site = Site::new();
+    let hook = site.path("after-backup");
+    std::fs::write(&hook, "#!/bin/sh\nls \"$STILLPOINT_SET/manifest.json\"\nexit 7\n").unwrap();
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    site.run(&["backup"]).exits(3);
+    let log = std::fs::read_to_string(site.path("backups/backup.log")).unwrap();
+    for number in ["5035", "5040", "5111", "5113"] {
+        assert!(log.contains(&format!("STATMSG: ID={number}")), "{number} is missing in\n{log}");
+    }
+    site.run(&["verify", site.set().to_str().unwrap()]).exits(0);
+}
+
+#[test]
+fn a_component_that_fails_leaves_the_last_good_set_untouched() {
+    let site = Site::new();
+    site.run(&["backup"]).exits(0);
+    let before = contents(&site.set());
+    site.write_site_file("", "[[component]]\nname = \"broken\"\ntype = \"command\"\nrun = [\"/bin/false\"]");
+    let done = site.run(&["backup"]).exits(1);
+    assert!(done.err.contains("broken"), "{}", done.err);
+    assert_eq!(contents(&site.set()), before);
+    let log = std::fs::read_to_string(site.path("backups/backup.log")).unwrap();
+    assert!(log.contains("STATMSG: ID=5060"), "{log}");
+    let left = std::fs::read_dir(site.path("backups")).unwrap().count();
+    assert_eq!(left, 2, "a half-built set was left");
+}
+
+#[test]
+fn a_set_below_the_minimum_grade_is_not_published() {
+    let site = Site::new();
+    // Nothing quiets whoever writes to the tree, so its claim cannot be better than `crash`.
+    site.write_site_file("minimum_grade = \"frozen\"", "");
+    let done = site.run(&["backup"]).exits(13);
+    assert!(done.err.contains("content"), "{}", done.err);
+    assert!(!site.set().exists());
+}
+
+#[test]
+fn a_second_run_at_the_same_time_is_told_who_holds_the_site() {
+    let site = Site::new();
+    let fifo = site.path("wait");
+    std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    let reads = format!("[[component]]\nname = \"slow\"\ntype = \"command\"\nrun = [\"/bin/cat\", \"{}\"]", fifo.display());
+    site.write_site_file("", &reads);
+    let mut first = site.command(&["backup"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    // Opens only when the command of the first run reads, so the first run holds the lock by then.
+    let mut gate = std::fs::File::options().write(true).open(&fifo).unwrap();
+    let done = site.run(&["backup"]).exits(11);
+    assert!(done.err.contains(&first.id().to_string()), "{}", done.err);
+    std::io::Write::write_all(&mut gate, b"done").unwrap();
+    drop(gate);
+    assert!(first.wait().unwrap().success());
+}
+
+#[test]
+fn an_interrupted_run_ends_cleanly_and_publishes_nothing() {
+    let site = Site::new();
+    let fifo = site.path("wait");
+    std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    let reads = format!("[[component]]\nname = \"slow\"\ntype = \"command\"\nrun = [\"/bin/cat\", \"{}\"]", fifo.display());
+    site.write_site_file("", &reads);
+    let mut run = site.command(&["backup"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let gate = std::fs::File::options().write(true).open(&fifo).unwrap();
+    let process = rustix::process::Pid::from_raw(run.id().cast_signed()).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    drop(gate);
+    assert!(!site.set().exists());
+    assert!(site.run(&["reconcile"]).exits(0).out.contains("Nothing was left behind"));
+}
+
+#[test]
+fn a_secondary_site_is_refused_with_the_reason() {
+    let site = Site::new();
+    let text = std::fs::read_to_string(site.path("site.toml")).unwrap();
+    std::fs::write(site.path("site.toml"), text.replace("name = \"Test\"", "name = \"Test\"\ntype = \"secondary\"\nparent = \"P01\"")).unwrap();
+    let done = site.run(&["backup"]);
+    assert!(done.code == 2 || done.code == 4, "{}", done.code);
+    assert!(done.err.contains("parent"), "{}", done.err);
+}

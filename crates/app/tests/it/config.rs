@@ -1,0 +1,62 @@
+//! `config` and `init`: what is said of a site file.
+
+use crate::site::Site;
+
+#[test]
+fn all_mistakes_are_told_at_once_with_line_text_and_remedy() {
+    let site = Site::new();
+    let text = r#"[site]
+code = "TOOLONG"
+nmae = "x"
+
+[destination]
+folder = "relative/path"
+
+[[component]]
+name = "content"
+type = "files"
+path = "also/relative"
+exclud = ["*.tmp"]
+"#;
+    std::fs::write(site.path("site.toml"), text).unwrap();
+    let done = site.run(&["config", "check"]).exits(4);
+    for part in ["site.toml:2:", "TOOLONG", "nmae", "site.toml:6:", "relative/path", "site.toml:11:", "exclud"] {
+        assert!(done.err.contains(part), "{part} is missing in\n{}", done.err);
+    }
+    assert!(!done.err.contains("panicked"));
+}
+
+#[test]
+fn a_missing_site_file_is_one_clear_error() {
+    let site = Site::new();
+    std::fs::remove_file(site.path("site.toml")).unwrap();
+    let done = site.run(&["backup"]).exits(4);
+    assert!(done.err.contains("site.toml") && done.err.contains("init"), "{}", done.err);
+}
+
+#[test]
+fn the_effective_settings_and_the_schema_can_be_read_by_machines() {
+    let site = Site::new();
+    let shown = site.run(&["config", "show"]).exits(0).out;
+    assert!(shown.contains("window") && shown.contains("minimum_grade"), "{shown}");
+    std::fs::write(site.path("shown.toml"), &shown).unwrap();
+    let again = site.command(&[]).arg("--config").arg(site.path("shown.toml")).args(["config", "show"]).output();
+    drop(again);
+    serde_json::from_str::<serde_json::Value>(&site.run(&["config", "schema"]).exits(0).out).unwrap();
+}
+
+#[test]
+fn init_writes_a_valid_site_file_once() {
+    let site = Site::new();
+    let file = site.path("new.toml");
+    for sample in [false, true] {
+        let mut arguments = vec!["init", file.to_str().unwrap(), "--overwrite"];
+        if sample {
+            arguments.push("--sample");
+        }
+        site.run(&arguments).exits(0);
+        let checked = std::process::Command::new(crate::site::PROGRAM).arg("--config").arg(&file).args(["config", "check"]).output().unwrap();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    }
+    site.run(&["init", file.to_str().unwrap()]).exits(15);
+}

@@ -1,0 +1,190 @@
+//! How long a site stands still: 50,000 files and a PostgreSQL under load, over three file systems.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use stillpoint_testkit::{Cgroup, CgroupFreezer, Filesystem, LoopMount, PostgresCluster, capability, program};
+
+use crate::run::{Run, backup};
+use crate::stats::Spread;
+use crate::tree;
+
+/// How many files the application rewrites a second.
+const RATE: u64 = 2_000;
+
+/// Measures and prints a table.
+pub fn measure(runs: usize, files: u64, only: Option<&str>, scale: u32) {
+    capability::require_root();
+    capability::require_program("time", "time");
+    let cluster = PostgresCluster::create();
+    program::succeed(PostgresCluster::program("pgbench").args(["-i", "-q", "-s", &scale.to_string()]).args(connect(&cluster)));
+    println!("\n{files} files, pgbench -s {scale} with 4 clients and {RATE} files rewritten a second, all held by the cgroup freezer; {runs} runs; min / median / max in ms\n");
+    println!("| file system | provider | freeze window | services held | database cut | tree cut | longest wait of the load | stopped for the whole copy | ratio |");
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for (filesystem, name, provider) in
+        [(Filesystem::Btrfs, "btrfs", "btrfs"), (Filesystem::Xfs, "xfs", "reflink"), (Filesystem::Ext4, "ext4", "copy")]
+    {
+        if only.is_none_or(|only| only == name) {
+            row(&Site::build(filesystem, files, &cluster), name, provider, runs);
+        }
+    }
+}
+
+fn connect(cluster: &PostgresCluster) -> Vec<String> {
+    vec!["-h".into(), cluster.host().display().to_string(), "-U".into(), "postgres".into(), "postgres".into()]
+}
+
+/// The measured site.
+struct Site<'a> {
+    mount: LoopMount,
+    folder: tempfile::TempDir,
+    group: Cgroup,
+    cluster: &'a PostgresCluster,
+    files: u64,
+}
+
+impl<'a> Site<'a> {
+    fn build(filesystem: Filesystem, files: u64, cluster: &'a PostgresCluster) -> Self {
+        let site = Self {
+            mount: LoopMount::new(filesystem, 12 << 10),
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            group: Cgroup::new(CgroupFreezer::V2),
+            cluster,
+            files,
+        };
+        let top = site.tree();
+        if filesystem == Filesystem::Btrfs {
+            program::succeed(Command::new("btrfs").args(["subvolume", "create"]).arg(&top));
+        } else {
+            std::fs::create_dir(&top).expect("create the tree");
+        }
+        tree::make(&top, files, 27 << 10);
+        let backups = site.folder.path().join("backups");
+        std::fs::create_dir(&backups).expect("create the destination");
+        std::fs::set_permissions(&backups, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("set its mode");
+        std::fs::write(site.site_file(), site.text()).expect("write the site file");
+        site
+    }
+
+    fn tree(&self) -> PathBuf {
+        self.mount.path().join("tree")
+    }
+
+    fn site_file(&self) -> PathBuf {
+        self.folder.path().join("site.toml")
+    }
+
+    fn stall(&self) -> PathBuf {
+        self.folder.path().join("stall")
+    }
+
+    fn text(&self) -> String {
+        format!(
+            r#"[site]
+code = "BEN"
+name = "Bench"
+[destination]
+folder = "{folder}/backups"
+[[component]]
+name = "load"
+type = "service"
+quiet = "freeze"
+cgroup = "{group}"
+[[component]]
+name = "database"
+type = "postgres"
+host = "{host}"
+[[component]]
+name = "content"
+type = "files"
+path = "{tree}"
+"#,
+            folder = self.folder.path().display(),
+            group = self.group.path().display(),
+            host = self.cluster.host().display(),
+            tree = self.tree().display(),
+        )
+    }
+
+    /// Starts the load in the cgroup.
+    fn load(&self) -> Load {
+        let quiet = |command: &mut Command| {
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start the load")
+        };
+        let bench = quiet(PostgresCluster::program("pgbench").args(["-c", "4", "-T", "86400"]).args(connect(self.cluster)));
+        let own = std::env::current_exe().expect("the path of this program");
+        let mut change = Command::new(own);
+        change.arg("change").arg(self.tree()).arg(self.files.to_string()).arg(RATE.to_string()).arg(self.stall());
+        let change = quiet(&mut change);
+        for child in [&bench, &change] {
+            self.group.adopt(child.id());
+        }
+        program::wait_for("the load", std::time::Duration::from_secs(20), || self.stall().exists().then_some(()));
+        Load([bench, change])
+    }
+
+    fn longest_wait_ms(&self) -> f64 {
+        let text = std::fs::read_to_string(self.stall()).unwrap_or_default();
+        text.trim().parse::<f64>().unwrap_or(f64::NAN) / 1000.0
+    }
+
+    /// The same site, its services held for as long as a plain copy takes, in milliseconds.
+    fn stopped_for_the_copy_ms(&self) -> f64 {
+        let target = self.folder.path().join("plain");
+        let started = Instant::now();
+        self.group.freeze();
+        program::succeed(Command::new("cp").arg("-a").arg(self.tree()).arg(&target));
+        let base = self.cluster.host().join("plain");
+        program::succeed(
+            PostgresCluster::program("pg_basebackup").args(["-D", &base.display().to_string(), "-c", "fast"]).args(&connect(self.cluster)[..4]),
+        );
+        self.group.thaw();
+        let elapsed = started.elapsed().as_secs_f64() * 1000.0;
+        for folder in [target.as_path(), Path::new(&base)] {
+            std::fs::remove_dir_all(folder).expect("remove the plain copy");
+        }
+        elapsed
+    }
+}
+
+/// The processes of the load.
+struct Load([Child; 2]);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn row(site: &Site<'_>, name: &str, provider: &str, runs: usize) {
+    let load = site.load();
+    let state = site.folder.path().join("state");
+    // The first set copies everything; what is measured is the night after night.
+    backup(&site.site_file(), &state);
+    let mut done: Vec<Run> = Vec::new();
+    let mut waits = Vec::new();
+    for _ in 0..runs {
+        let _ = std::fs::remove_file(site.stall());
+        done.push(backup(&site.site_file(), &state));
+        waits.push(site.longest_wait_ms());
+    }
+    let stopped = site.stopped_for_the_copy_ms();
+    drop(load);
+    let step = |component: &str, step: &str| {
+        let key = (component.to_owned(), step.to_owned());
+        Spread::of(done.iter().filter_map(|run| run.steps.get(&key).copied()).collect())
+    };
+    let window = Spread::of(done.iter().map(|run| run.window_ms).collect());
+    println!(
+        "| {name} | {provider} | **{window}** | {} | {} | {} | {} | {stopped:.0} | {:.0} x |",
+        step("load", "freeze"),
+        step("database", "cut"),
+        step("content", "cut"),
+        Spread::of(waits),
+        stopped / window.median,
+    );
+}
