@@ -11,6 +11,7 @@ mod cluster;
 mod owner;
 mod planting;
 mod session;
+mod view;
 
 mod wal;
 
@@ -19,11 +20,20 @@ use stillpoint_model::{Restorer, Writer};
 
 pub use base_backup::{BaseBackupFacts, BaseBackupRestorer, BaseBackupWriter, SettingsFile};
 pub use cluster::Tablespace;
+pub use view::{DatabaseFacts, SequenceFacts, TableFacts, ViewFacts, ViewRestorer, ViewWriter};
 
 /// The writer for `settings`, by their method.
 pub fn writer(settings: &PostgresSettings) -> Box<dyn Writer> {
     match settings.method {
         PostgresMethod::BaseBackup => Box::new(BaseBackupWriter::new(settings.clone())),
-        PostgresMethod::View => todo!(),
+        PostgresMethod::View => Box::new(ViewWriter::new(settings.clone())),
+    }
+}
+
+/// The restorer for `settings`, by their method.
+pub fn restorer(settings: &PostgresSettings) -> Box<dyn Restorer> {
+    match settings.method {
+        PostgresMethod::BaseBackup => Box::new(BaseBackupRestorer::new(settings.clone())),
+        PostgresMethod::View => Box::new(ViewRestorer::new(settings.clone())),
     }
 }

@@ -23,6 +23,9 @@ const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
 const PIECE_BYTES: usize = 256 * 1024;
 const PIECES: usize = 4;
 
+/// Why a stream failed that nobody read to its end.
+pub const NOT_READ: &str = "it was not read to its end";
+
 type Job = Box<dyn FnOnce(&mut Client) + Send>;
 
 /// One row of an answer, as text; NULL is nothing.
@@ -221,14 +224,19 @@ fn copy(client: &mut Client, statement: &str, deadline: Deadline, pieces: &Sende
     };
     loop {
         let mut bytes = Vec::with_capacity(PIECE_BYTES);
-        let last = match (&mut reader).take(PIECE_BYTES as u64).read_to_end(&mut bytes) {
-            Ok(0) => Piece::End,
-            Ok(_) => Piece::Bytes(bytes),
-            Err(error) => Piece::Failed(error.to_string()),
-        };
-        let goes_on = matches!(last, Piece::Bytes(_));
-        // Nobody reads any more: the rest of the table is of no use.
-        if pieces.send(last).is_err() || !goes_on {
+        // A read after the end would take the next message of the server for rows: a short piece is the last.
+        let read = (&mut reader).take(PIECE_BYTES as u64).read_to_end(&mut bytes);
+        let last = bytes.len() < PIECE_BYTES;
+        if let Err(error) = read {
+            let _ = pieces.send(Piece::Failed(error.to_string()));
+            return;
+        }
+        // When nobody reads any more, the rest of the table is of no use.
+        if pieces.send(Piece::Bytes(bytes)).is_err() {
+            return;
+        }
+        if last {
+            let _ = pieces.send(Piece::End);
             return;
         }
     }
@@ -259,9 +267,7 @@ impl CopyReader {
             _ if self.cancel.is_cancelled() => Err(WriterError::Cancelled),
             _ if self.deadline.passed() => Err(WriterError::Late { act: self.act }),
             CopyState::Failed(reason) => Err(WriterError::Service { act: self.act, reason }),
-            CopyState::Open => {
-                Err(WriterError::Service { act: self.act, reason: "it was not read to its end".into() })
-            }
+            CopyState::Open => Err(WriterError::Service { act: self.act, reason: NOT_READ.into() }),
         }
     }
 
@@ -275,6 +281,7 @@ impl CopyReader {
                 return Err(self.fail("it was not done in time".into()));
             }
             match self.incoming.recv_timeout(left.min(CANCEL_INTERVAL)) {
+                Ok(Piece::Bytes(bytes)) if bytes.is_empty() => {}
                 Ok(Piece::Bytes(bytes)) => {
                     (self.piece, self.at) = (bytes, 0);
                     return Ok(());

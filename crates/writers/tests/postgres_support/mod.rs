@@ -372,9 +372,12 @@ impl Run {
     }
 
     pub fn capture(&self, writer: &mut dyn Writer) -> StoredComponent {
-        let mut sink = FolderSink { set: self.set() };
-        let captured = writer.capture(&self.context, soon(), &mut sink).unwrap();
+        let captured = writer.capture(&self.context, soon(), &mut self.sink()).unwrap();
         self.stored(captured)
+    }
+
+    pub fn sink(&self) -> impl CaptureSink {
+        FolderSink { set: self.set() }
     }
 
     /// Lists what is in the set, as the archive would.
