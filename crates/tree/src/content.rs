@@ -1,7 +1,6 @@
 //! Moving and hashing the content of one file. Holes are found by asking, never by looking for zeros: what was written as
 //! zeros stays written, and a hole costs no time and no space.
 
-use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -193,16 +192,7 @@ fn write_at(file: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> rustix::io::
     Ok(())
 }
 
-/// Whether a failed `FICLONE` only says that it is not possible between these two files.
-pub(crate) fn cannot_clone(error: Errno) -> bool {
-    matches!(error, Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS | Errno::PERM)
-}
-
-impl From<ContentError> for io::Error {
-    fn from(error: ContentError) -> Self {
-        match error {
-            ContentError::Source(error) | ContentError::Target(error) => error.into(),
-            ContentError::Cancelled => io::ErrorKind::Interrupted.into(),
-        }
-    }
+/// Whether the file system as a whole has failed or is full, so that it is not this one file's trouble.
+pub(crate) fn is_volume_failure(error: Errno) -> bool {
+    matches!(error, Errno::IO | Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::NODEV)
 }

@@ -5,6 +5,8 @@
 //! A leaf crate: it knows nothing of sites, runs or sets. Whatever the size of the tree, memory stays bounded by the
 //! largest folder: everything streams in canonical order.
 
+mod content;
+mod copy_entry;
 mod entry;
 mod error;
 mod filter;
@@ -14,16 +16,22 @@ mod line;
 mod metadata;
 mod mirror;
 mod path;
+mod pipeline;
 mod place;
 mod plant;
+mod remove;
+mod take;
+mod verify;
 mod walk;
 
+pub use copy_entry::{EntryCopier, copy_entry};
 pub use entry::{Entry, FileFacts, Kind, Origin, Timestamp, Xattr};
 pub use error::{FileProblem, TreeError};
 pub use filter::Filter;
 pub use hash::BLOCK_RULE_SIZE;
 pub use index::{IndexAppender, IndexReader};
-pub use mirror::{Baseline, MirrorOptions, MirrorReport, Progress, Transfer, copy_entry, mirror};
+pub use mirror::{Baseline, MirrorOptions, MirrorReport, Progress, Transfer, index_tree, mirror};
 pub use path::RelPath;
 pub use plant::{PlantOptions, PlantReport, plant};
+pub use verify::{Verifier, hash_file, verify_entry};
 pub use walk::{Walk, read_entry};

@@ -46,6 +46,13 @@ impl Place {
         Self { top: Arc::clone(&self.top), path: self.path.clone(), folder: Vec::new(), opened: None }
     }
 
+    /// The folder at `path` as a place of its own.
+    pub fn below(&mut self, path: &RelPath) -> Result<Self> {
+        let top = open_below(self.top.as_fd(), path.as_bytes(), FOLDER)?;
+        let top = top.map_or_else(|| Arc::clone(&self.top), Arc::new);
+        Ok(Self { top, path: path.under(&self.path), folder: Vec::new(), opened: None })
+    }
+
     /// An act on an entry below the top failed.
     pub fn failed(&self, act: &'static str, path: &RelPath, source: impl Into<std::io::Error>) -> TreeError {
         TreeError::Io { act, path: path.under(&self.path), source: source.into() }

@@ -99,8 +99,8 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Found {
     pub entry: Entry,
-    /// How much room it takes, in units of 512 bytes.
-    pub blocks: u64,
+    /// Whether it is a file with several names, and this the first.
+    pub has_more_names: bool,
 }
 
 /// The walk with all its steps.
@@ -129,15 +129,17 @@ struct Level {
 
 impl Walker {
     pub fn new(root: &Path, filter: Filter, attributes: Attributes) -> Result<Self, TreeError> {
-        let place = Place::open(root)?;
+        Self::at(Place::open(root)?, filter, attributes)
+    }
+
+    /// Begins at the top of `place`.
+    pub fn at(place: Place, filter: Filter, attributes: Attributes) -> Result<Self, TreeError> {
         let failed = |act, e: Errno| place.failed(act, &RelPath::top(), e);
         let stat = look(place.top(), b".").map_err(|e| failed("read the metadata of", e))?;
         let file_system =
             rustix::fs::fstatfs(place.top()).map_err(|e| failed("find the file system of", e))?;
         if !Path::new("/proc/self/fd").exists() {
-            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-            let act = "find /proc (is it mounted?) to read";
-            return Err(TreeError::Io { act, path: root.to_owned(), source: missing });
+            return Err(failed("read (is /proc mounted?)", Errno::NOENT));
         }
         Ok(Self {
             filter,
@@ -168,6 +170,13 @@ impl Walker {
         Ok(())
     }
 
+    /// Passes over what is left of the folder that was told last.
+    pub fn skip_folder(&mut self) {
+        if let Some(level) = self.levels.last_mut() {
+            level.names = Names::default();
+        }
+    }
+
     fn visit(&mut self, path: RelPath, folder: Verdict) {
         if let Err(error) = self.try_visit(&path, folder)
             && !is_gone(error)
@@ -187,7 +196,8 @@ impl Walker {
         }
         let mut entry = entry_of(path.clone(), kind_of(parent, name, &stat)?, &stat);
         let is_file = is_file(&stat);
-        if is_file && stat.stx_nlink > 1 {
+        let has_names = is_file && stat.stx_nlink > 1;
+        if has_names {
             entry.hard_link = first_name(&mut self.links, path, &stat);
         }
         let wanted = match self.attributes {
@@ -206,7 +216,10 @@ impl Walker {
         if is_directory {
             self.enter(entry, &stat, verdict)?;
         } else {
-            self.waiting.push_back(Step::Entry(Found { entry, blocks: stat.stx_blocks }));
+            self.waiting.push_back(Step::Entry(Found {
+                has_more_names: has_names && entry.hard_link.is_none(),
+                entry,
+            }));
         }
         if let Some(error) = unread {
             self.problem(path, "cannot read its extended attributes", error);
@@ -228,7 +241,7 @@ impl Walker {
                 Err(error) => Some(format!("cannot open the folder: {}", reason(error))),
             },
         };
-        self.waiting.push_back(Step::Entry(Found { entry: entry.clone(), blocks: 0 }));
+        self.waiting.push_back(Step::Entry(Found { entry: entry.clone(), has_more_names: false }));
         if let Some(text) = obstacle {
             self.waiting.push_back(Step::Problem(FileProblem { path, text }));
         }

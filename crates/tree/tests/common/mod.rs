@@ -188,3 +188,79 @@ pub fn deep_tree(root: &Path, depth: usize) {
     let file = rustix::fs::openat(&at, "bottom", write, Mode::RUSR).unwrap();
     rustix::io::write(file, b"deep").unwrap();
 }
+
+/// Mirrors with these options changed from a plain copy of a tree at rest; the list is beside the target.
+pub fn mirror_with(
+    source: &Path,
+    target: &Path,
+    progress: &dyn Progress,
+    change: impl FnOnce(&mut MirrorOptions),
+) -> Result<(MirrorReport, Vec<Entry>), TreeError> {
+    let mut options = MirrorOptions {
+        filter: Filter::default(),
+        transfer: Transfer::Copy,
+        baseline: None,
+        hash: true,
+        live: false,
+        settled_before: None,
+        threads: 2,
+    };
+    change(&mut options);
+    fs::create_dir_all(target).unwrap();
+    let list = list_of(target);
+    let mut index = IndexAppender::create(&list).unwrap();
+    let report = mirror(source, target, &mut index, &options, progress)?;
+    index.finish().unwrap();
+    Ok((report, IndexReader::open(&list).unwrap().map(Result::unwrap).collect()))
+}
+
+/// The list that [`mirror_with`] writes for a target.
+pub fn list_of(target: &Path) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(".list");
+    PathBuf::from(name)
+}
+
+pub fn entry<'e>(entries: &'e [Entry], path: &str) -> &'e Entry {
+    entries.iter().find(|e| e.path == rel(path)).unwrap_or_else(|| panic!("{path} is not listed"))
+}
+
+pub fn sha256(entry: &Entry) -> Option<[u8; 32]> {
+    match &entry.kind {
+        Kind::File(facts) => facts.sha256,
+        other => panic!("{other:?} is no file"),
+    }
+}
+
+pub fn size(entry: &Entry) -> u64 {
+    match &entry.kind {
+        Kind::File(facts) => facts.size,
+        other => panic!("{other:?} is no file"),
+    }
+}
+
+/// A tree with everything that a restore must put back. Needs root for owners, devices and ACLs.
+pub fn rich_tree(root: &Path) {
+    fs::create_dir_all(root).unwrap();
+    write(&root.join("docs/readme.txt"), "hello\n");
+    write(&root.join("docs/empty"), "");
+    write(&root.join("big"), (0..3_500_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>());
+    write(&root.join(OsStr::from_bytes(b"new\nline \xff\xfe/in \"quotes\"\\")), "odd");
+    write(&root.join("ünï/文件"), "unicode");
+    let script = r#"
+        mkdir -p empty/folder links
+        ln docs/readme.txt links/second; ln docs/readme.txt a-first-name
+        ln -s ../docs/readme.txt links/soft; ln -s /nowhere links/dangling; ln -s docs links/to-folder
+        mkfifo pipe; mknod char c 1 3; mknod block b 7 3
+        truncate -s 5M sparse; printf data | dd of=sparse bs=1 seek=2500000 conv=notrunc status=none
+        truncate -s 3M all-hole
+        setfacl -m u:1234:rw docs/readme.txt; setfacl -d -m g:4321:rx docs
+        setfattr -n user.note -v 'a value' docs/readme.txt; setfattr -n user.empty docs/empty
+        setfattr -n user.on.folder -v x empty; setfattr -h -n trusted.link -v y links/soft
+        chown 1000:2000 docs/empty empty/folder; chown -h 7:8 links/soft; chown 5:6 pipe char
+        chmod 4751 docs/empty; chmod 2775 empty; chmod 1777 empty/folder; chmod 600 char; chmod 000 big
+        touch -d '1969-12-31 23:59:58.5 UTC' docs/empty; touch -h -d '2001-02-03 04:05:06.789' links/soft
+        touch -d '2010-01-01 00:00:00.123456789' docs links empty pipe char .
+    "#;
+    sh(root, script);
+}
