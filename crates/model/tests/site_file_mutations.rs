@@ -1,6 +1,8 @@
 //! Damaged site files: whatever is done to a right one, it is read or answered with at least one mistake that has a place
 //! in the text. It never panics, and what is read is a site file again when it is written out.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use stillpoint_model::site_file;
 
 /// A small generator of random numbers (xorshift64*), so that a failure can be repeated by its seed.
@@ -108,7 +110,7 @@ fn mutate(text: &str, random: &mut Random) -> String {
 fn a_damaged_site_file_is_read_or_answered_with_mistakes_that_have_a_place() {
     let plain = "[site]\ncode = \"P01\"\nname = \"x\"\n[destination]\nfolder = \"/b\"\n[[component]]\nname = \"a\"\ntype = \"files\"\npath = \"/s\"\n";
     let (mut taken, mut refused) = (0, 0);
-    for seed in 1..=6000_u64 {
+    for seed in 1..=3000_u64 {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let text = mutate(if seed % 2 == 0 { plain } else { site_file::sample() }, &mut random);
         let lines = text.lines().count().max(1);
@@ -141,7 +143,7 @@ fn a_damaged_site_file_is_read_or_answered_with_mistakes_that_have_a_place() {
         }
     }
     assert!(
-        taken > 200 && refused > 200,
+        taken > 100 && refused > 100,
         "the mutations are too wild or too tame: {taken} taken, {refused} refused"
     );
 }
