@@ -1,40 +1,17 @@
-//! SKETCH of the public face; to be split over the modules named in lib.rs.
+//! The public face: what a run is given, and what comes of it.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stillpoint_model::site_file::Deadlines;
-use stillpoint_model::*;
+use stillpoint_model::{
+    Cancel, CaptureSink, Captured, ComponentName, Description, EpochNumber, ErrorKind, Level, Monitor, Phase,
+    RunId, SiteCode, StoredPrevious, UndoLog, Writer,
+};
 
-/// The folder with what must survive a run of one site: `<state root>/<CODE>/` with the journal, the lock, the number of
-/// the last epoch. The machine-wide lock lies in the state root.
-#[derive(Debug, Clone)]
-pub struct StateFolder {}
-
-impl StateFolder {
-    /// Opens it, creating it (0700) when it is not there.
-    pub fn open(_state_root: &Path, _site: &SiteCode) -> Result<Self, StageError> {
-        todo!()
-    }
-
-    /// Takes the lock of the site and of the machine (flock); busy tells who holds it (process, site, run, since when).
-    pub fn lock(&self, _run: &RunId) -> Result<StateLock, StageError> {
-        todo!()
-    }
-}
-
-/// The held lock; ends with the value (and with the process).
-#[derive(Debug)]
-pub struct StateLock {}
-
-impl StateLock {
-    /// The number for the next epoch, made durable before it is returned.
-    pub fn next_epoch(&self) -> Result<EpochNumber, StageError> {
-        todo!()
-    }
-}
+use crate::StateFolder;
 
 /// One component in a run.
 pub struct Participant {
@@ -44,7 +21,7 @@ pub struct Participant {
     pub level: Option<Level>,
     /// Its writer.
     pub writer: Box<dyn Writer>,
-    /// Its private folder in the set that is being built. Created by [`Stage::preflight`].
+    /// Its private folder in the set that is being built. Created after [`Stage::preflight`] when that did not do it.
     pub workspace: PathBuf,
     /// Its content in the last good set.
     pub previous: Option<StoredPrevious>,
@@ -87,8 +64,8 @@ pub struct StageError {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What the site itself does in a run, at the places where it is not a writer's turn. The driver calls it on its own
-/// thread, each under its deadline.
+/// What the site itself does in a run, at the places where it is not a writer's turn. The driver calls it on the thread of
+/// [`crate::run`]; checks that took longer than the deadline for identify fail the run.
 pub trait Stage {
     /// Checks the destination and creates the set's building folder. Registers the undo for it first.
     fn preflight(&mut self, undos: &dyn UndoLog) -> Result<(), StageError>;
@@ -144,30 +121,3 @@ pub trait ActHook: Send + Sync {
 /// The hook that does nothing.
 pub struct NoHook;
 impl ActHook for NoHook {}
-
-/// Runs one epoch: all phases but `after`, which is the caller's. Returns when the site works again and every writer was
-/// released, whatever happened.
-pub fn run(_settings: RunSettings, _participants: Vec<Participant>, _stage: &mut dyn Stage) -> RunReport {
-    todo!()
-}
-
-/// The body of the guard process.
-pub fn guard_main(_arguments: &[OsString]) -> u8 {
-    todo!()
-}
-
-/// What a reconcile found and did.
-#[derive(Debug, Default)]
-pub struct ReconcileReport {
-    /// The run whose leftovers were found.
-    pub run: Option<RunId>,
-    /// What was undone, one sentence each.
-    pub healed: Vec<String>,
-    /// What could not be undone, one sentence each.
-    pub failed: Vec<String>,
-}
-
-/// Heals what a dead run left, from the journal and the guard's report. Call it holding the lock.
-pub fn reconcile(_state: &StateFolder, _lock: &StateLock) -> Result<ReconcileReport, StageError> {
-    todo!()
-}

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use stillpoint_model::{Ticket, Undo, Urgency};
 
-pub(crate) use process::{Commands, pidfd_of};
+pub(crate) use process::{Commands, has_ended, pidfd_of, timespec};
 pub(crate) use start_time::boot_id;
 
 /// What an undo came to.

@@ -1,0 +1,226 @@
+//! Beginning the acts, one kind each.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::undo;
+
+impl Driver<'_> {
+    /// Begins an act. One of a participant goes on on its own thread; one of the site's own is done when this returns,
+    /// and its end is in the queue.
+    pub(super) fn begin_act(&mut self, act: Act) {
+        let begun = Instant::now();
+        let name = words::act_name(act, &self.names);
+        let written = self.announce(&name);
+        // A thaw is never kept from happening by a journal that cannot be written.
+        let anyway = matches!(act, Act::Undo(_) | Act::Clean(_) | Act::Disarm | Act::Tidy)
+            || matches!(act, Act::Call(Step::Thaw | Step::Release, _));
+        if let (Err(reason), false) = (written, anyway) {
+            let result = Err(ActError::Text(format!("the journal cannot be written: {reason}")));
+            let concluded = self.conclude(Ended { act, result, elapsed: begun.elapsed() });
+            self.queue.push_back(concluded);
+            return;
+        }
+        match act {
+            Act::Call(step, who) => self.call(step, who),
+            Act::Undo(who) => self.carry_out(act, who, &[Urgency::Thaw]),
+            Act::Clean(who) => self.carry_out(act, who, &[Urgency::Thaw, Urgency::Release]),
+            _ => {
+                let done = catch_unwind(AssertUnwindSafe(|| self.own(act, &name)));
+                let result = done.unwrap_or_else(|panic| {
+                    Err(own(ActError::Panic(actor::panic_text(&*panic)), act, &self.names))
+                });
+                let error = result.err();
+                self.note_end(act, begun.elapsed(), error.as_ref());
+                let event =
+                    if error.is_some() { phases::Event::Failed(act) } else { phases::Event::Done(act) };
+                self.queue.push_back((event, error));
+            }
+        }
+    }
+
+    /// Writes to the journal what is to follow.
+    fn announce(&self, act: &str) -> Result<(), String> {
+        let record = Record::ActBegun { act: act.to_owned() };
+        let write = |sync| self.journal.append(record, sync).map_err(|error| error.to_string());
+        if self.machine.in_window() {
+            return write(Sync::Later);
+        }
+        self.settings.hook.before("journal")?;
+        write(Sync::Before)?;
+        self.settings.hook.after("journal")
+    }
+
+    fn wait_of(&self, step: Step) -> Duration {
+        let deadlines = &self.settings.deadlines;
+        match step {
+            Step::Identify => deadlines.identify,
+            // What release takes back is what prepare built: it may take as long.
+            Step::Prepare | Step::Poise | Step::Release => deadlines.prepare,
+            Step::Freeze => deadlines.freeze,
+            Step::Cut => deadlines.snapshot,
+            Step::Thaw => deadlines.thaw,
+            Step::Capture => deadlines.capture,
+        }
+        .duration()
+    }
+
+    fn call(&mut self, step: Step, who: usize) {
+        let (now, wait) = (Instant::now(), self.wait_of(step));
+        let mut deadline = now + wait;
+        let forced = self.window.and_then(|window| window.force);
+        match (step, self.window) {
+            (Step::Freeze | Step::Cut, Some(window)) => deadline = deadline.min(window.end),
+            (Step::Thaw, _) => deadline = forced.map_or(deadline, |force| deadline.min(force)),
+            _ => {}
+        }
+        if step == Step::Cut && self.cut_at.is_none() {
+            self.cut_at = Some(jiff::Timestamp::now());
+        }
+        let margin = (deadline.saturating_duration_since(now) / 10).min(MARGIN_MAX);
+        let cancel = Cancel::default();
+        let order = Order {
+            step,
+            deadline: Deadline::at(deadline - margin),
+            cancel: cancel.clone(),
+            sink: (step == Step::Capture).then(|| self.stage.sink(&self.names[who])),
+        };
+        let act = Act::Call(step, who);
+        self.pending.push(Pending { act, deadline, wait, cancel });
+        if !self.actors[who].order(order) {
+            let result = Err(ActError::Panic("its thread is gone".to_owned()));
+            // To the channel and not to the queue: it is pending like any other.
+            let _ = self.tell.send(Ended { act, result, elapsed: Duration::ZERO });
+        }
+    }
+
+    /// Carries out what a participant registered, on a thread of its own: it may take long, or hang.
+    fn carry_out(&mut self, act: Act, who: usize, urgencies: &'static [Urgency]) {
+        let own = self.intents.of(Some(who), urgencies);
+        let wait = match act {
+            Act::Clean(_) => self.settings.deadlines.prepare.duration(),
+            _ => self
+                .settings
+                .deadlines
+                .thaw
+                .duration()
+                .max(own.iter().map(|(_, undo)| undo::limit(undo)).sum()),
+        };
+        let mut deadline = Instant::now() + wait;
+        if let Some(force) = self.window.and_then(|window| window.force) {
+            deadline = deadline.min(force.max(Instant::now() + TICK));
+        }
+        // A writer that said that it could not thaw, and left no other way: nobody knows whether its component works.
+        let no_way = own.is_empty().then(|| self.known[who].thaw_failure.clone()).flatten();
+        let settle = !self.actors[who].is_abandoned();
+        let (intents, hook, tell) = (self.intents.clone(), self.settings.hook.clone(), self.tell.clone());
+        let name = words::act_name(act, &self.names);
+        let work = move || {
+            let begun = Instant::now();
+            let mut failures = Vec::new();
+            failures.extend(hook.before(&name).err());
+            if failures.is_empty() {
+                failures.extend(intents.carry_out(Some(who), urgencies, settle));
+                failures.extend(no_way.filter(|_| matches!(act, Act::Undo(_))));
+                failures.extend(hook.after(&name).err());
+            }
+            let result =
+                if failures.is_empty() { Ok(Output::Nothing) } else { Err(ActError::Undos(failures)) };
+            // Nobody listens when it was given up.
+            let _ = tell.send(Ended { act, result, elapsed: begun.elapsed() });
+        };
+        self.pending.push(Pending { act, deadline, wait, cancel: Cancel::default() });
+        let thread = std::thread::Builder::new().name("take back".to_owned());
+        if let Err(error) = thread.spawn(work) {
+            let result = Err(ActError::Undos(vec![format!("no thread can be started: {error}")]));
+            let _ = self.tell.send(Ended { act, result, elapsed: Duration::ZERO });
+        }
+    }
+
+    /// An act of the site's own, or of the driver's, on this thread.
+    fn own(&mut self, act: Act, name: &str) -> Result<(), StageError> {
+        let names = self.names.clone();
+        let failed = |why| own(why, act, &names);
+        let before = self.settings.hook.before(name).map_err(ActError::Text).map_err(failed);
+        // The window is closed and what was held is let go whatever the hook says.
+        if act != Act::Disarm {
+            before?;
+        }
+        let begun = Instant::now();
+        match act {
+            Act::Preflight => self.preflight()?,
+            Act::Identified => self.identified()?,
+            Act::Arm => {
+                let wait = self.settings.deadlines.window.duration() + GUARD_GRACE;
+                self.intents.guard().open_window(wait).map_err(ActError::Text).map_err(failed)?;
+            }
+            Act::Disarm => {
+                self.intents.guard_is_optional();
+                let closed = self.intents.guard().close_window();
+                self.let_go();
+                closed.map_err(ActError::Text).map_err(failed)?;
+            }
+            Act::Seal => {
+                let report = self.report();
+                self.stage.seal(&report)?;
+                // The set is published: nothing of what led to it is to be taken back.
+                self.intents.settle_all(None);
+            }
+            Act::Tidy => self.tidy().map_err(failed)?,
+            Act::Call(..) | Act::Undo(_) | Act::Clean(_) => {}
+        }
+        let wait = self.settings.deadlines.identify.duration();
+        if matches!(act, Act::Preflight | Act::Identified) && begun.elapsed() > wait {
+            return Err(words::late(act, wait, &names));
+        }
+        self.settings.hook.after(name).map_err(ActError::Text).map_err(failed)
+    }
+
+    fn preflight(&mut self) -> Result<(), StageError> {
+        let undos = OwnIntents {
+            intents: self.intents.clone(),
+            owner: None,
+            component: None,
+            abandoned: std::sync::Arc::new(AtomicBool::new(false)),
+        };
+        self.stage.preflight(&undos)?;
+        for workspace in &self.workspaces {
+            std::fs::create_dir_all(workspace)
+                .map_err(|error| crate::lock::io_error("create the folder", workspace, error))?;
+        }
+        Ok(())
+    }
+
+    fn identified(&mut self) -> Result<(), StageError> {
+        let described = |known: &Known| Some((known.name.clone(), known.description.clone()?));
+        let components: Vec<_> = self.known.iter().filter_map(described).collect();
+        self.stage.identified(&components)
+    }
+
+    /// The site works: what was kept in memory is written and told. Harmless when nothing was.
+    pub(super) fn let_go(&mut self) {
+        let flushed = self.journal.let_go();
+        self.monitor.let_go();
+        if let Some(window) = self.window_length {
+            let window_us = u64::try_from(window.as_micros()).unwrap_or(u64::MAX);
+            self.monitor.emit(Event::FreezeWindow { window_us });
+        }
+        if let Err(error) = flushed {
+            // The next act that is announced will fail on it, unless it came right.
+            self.problem(format!("the journal could not be written after the thaw: {error}"));
+        }
+    }
+
+    /// Takes back what the site's own acts registered. Beside a writer that hangs nothing is settled: it may still put
+    /// something there.
+    fn tidy(&mut self) -> Result<(), ActError> {
+        let settle = !self.actors.iter().any(Actor::is_abandoned);
+        let failures = self.intents.carry_out(None, &[Urgency::Thaw, Urgency::Release], settle);
+        if failures.is_empty() { Ok(()) } else { Err(ActError::Text(failures.join("; "))) }
+    }
+}
+
+fn own(why: ActError, act: Act, names: &[ComponentName]) -> StageError {
+    words::failure(act, why, false, names)
+}
