@@ -88,8 +88,9 @@ impl Writer for CommandWriter {
             path: path.clone(),
             source,
         })?;
-        self.program(context)?.run_into(file, self.limit(deadline))?.check()?;
+        // Noted before it is filled, so that a failure leaves nothing behind.
         self.held = Some(path);
+        self.program(context)?.run_into(file, self.limit(deadline))?.check()?;
         Ok(())
     }
 
