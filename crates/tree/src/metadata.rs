@@ -129,7 +129,9 @@ pub(crate) fn apply(file: BorrowedFd<'_>, entry: &Entry, care: Care, complain: &
     let owner = rustix::fs::fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
     check("set its owner", owner);
     if care == Care::Restore {
-        check("list its attributes", remove_other_attributes(file, entry));
+        let present = present_names(|names| rustix::fs::flistxattr(file, names));
+        let removed = remove_others(present, entry, |name| rustix::fs::fremovexattr(file, name));
+        check("remove its other attributes", removed);
     }
     for xattr in &entry.xattrs {
         let set = rustix::fs::fsetxattr(file, xattr.name.as_slice(), &xattr.value, XattrFlags::empty());
@@ -144,6 +146,7 @@ pub(crate) fn apply_to_name(
     folder: BorrowedFd<'_>,
     name: &[u8],
     entry: &Entry,
+    care: Care,
     complain: &mut dyn FnMut(&str, Errno),
 ) {
     let mut check = |act: &str, result: Result<()>| {
@@ -154,6 +157,12 @@ pub(crate) fn apply_to_name(
     let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
     check("set its owner", rustix::fs::chownat(folder, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW));
     let path = in_proc(folder, name);
+    if care == Care::Restore {
+        let path = path.as_slice();
+        let present = present_names(|names| rustix::fs::llistxattr(path, names));
+        let removed = remove_others(present, entry, |name| rustix::fs::lremovexattr(path, name));
+        check("remove its other attributes", removed);
+    }
     for xattr in &entry.xattrs {
         let set =
             rustix::fs::lsetxattr(path.as_slice(), xattr.name.as_slice(), &xattr.value, XattrFlags::empty());
@@ -173,17 +182,31 @@ fn set_mode_of_node(folder: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<()
     rustix::fs::chmod(path, Mode::from_raw_mode(mode))
 }
 
+/// The names of the attributes that are there, each with a NUL behind it.
+fn present_names(list: impl Fn(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
+    // Most entries have no attributes, and then this is all.
+    let mut names = vec![0; 256];
+    let mut length = list(&mut names);
+    if length == Err(Errno::RANGE) {
+        names.resize(ATTRIBUTE_BYTES_MAX, 0);
+        length = list(&mut names);
+    }
+    match length {
+        Err(Errno::OPNOTSUPP) => names.clear(),
+        other => names.truncate(other?),
+    }
+    Ok(names)
+}
+
 /// Removes attributes that are not the entry's. Those of security modules stay: the system's policy set them.
-fn remove_other_attributes(file: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
-    let expected = match rustix::fs::flistxattr_query(file) {
-        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
-        other => other?,
-    };
-    let mut names = vec![0; expected];
-    let length = rustix::fs::flistxattr(file, names.as_mut_slice())?;
-    for name in names[..length].split(|&b| b == 0).filter(|name| !name.is_empty()) {
+fn remove_others(
+    present: Result<Vec<u8>>,
+    entry: &Entry,
+    remove: impl Fn(&[u8]) -> Result<()>,
+) -> Result<()> {
+    for name in present?.split(|&b| b == 0).filter(|name| !name.is_empty()) {
         if !name.starts_with(b"security.") && !entry.xattrs.iter().any(|xattr| xattr.name == name) {
-            rustix::fs::fremovexattr(file, name)?;
+            remove(name)?;
         }
     }
     Ok(())

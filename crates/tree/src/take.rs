@@ -113,7 +113,7 @@ impl<'a> Taker<'a> {
         if let (Some(target), Kind::Symlink(text)) = (&mut self.target, &entry.kind) {
             let created = target.parent_of(&entry.path).and_then(|(parent, name)| {
                 rustix::fs::symlinkat(text.as_slice(), parent, name)?;
-                apply_to_name(parent, name, &entry, &mut |_, _| {});
+                apply_to_name(parent, name, &entry, Care::Copy, &mut |_, _| {});
                 Ok(())
             });
             created.map_err(|e| Refusal::Failed(cannot_create(target, &entry.path, e)))?;
