@@ -11,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{AtFlags, Timespec, Timestamps};
 use stillpoint_model::{Context, Event, Problem, StoredPrevious};
 use stillpoint_tree::{
-    Baseline, Entry, FileFacts, Filter, IndexAppender, IndexReader, Kind, MirrorOptions, RelPath, Transfer, Walk, copy_entry,
-    mirror,
+    Baseline, Entry, EntryCopier, FileFacts, Filter, IndexAppender, IndexReader, Kind, MirrorOptions,
+    MirrorReport, RelPath, Transfer, TreeError, index_tree, mirror,
 };
 
 use crate::content::{self, HASH_THREADS};
@@ -60,25 +60,19 @@ impl Berth<'_> {
 
     /// Lists a tree that was moved into place, from its own list: adds the hashes that are missing.
     pub fn list_moved(&self, list: &Path) -> Result<(), ArchiveError> {
-        self.pass(list, &InPlace(self))
+        self.pass(list, &InPlace { berth: self, keep_origin: true })
     }
 
     /// Lists a tree that was moved into place and has no list.
     pub fn list_found(&self) -> Result<(), ArchiveError> {
         let found = self.list.with_extension("found");
-        let mut names = FirstNames::default();
         let mut list = IndexAppender::create(&found)?;
-        for entry in Walk::new(&self.folder, Filter::default())? {
-            match entry {
-                Ok(mut entry) => {
-                    names.link(&self.folder, &mut entry)?;
-                    list.append(&Entry { origin: None, ..entry })?;
-                }
-                Err(problem) => self.problem(&problem.path, &problem.text),
-            }
-        }
+        let report = index_tree(&self.folder, &Filter::default(), &mut list, true, HASH_THREADS, self.feed)
+            .map_err(|error| self.feed.explain(error))?;
         list.finish()?;
-        self.pass(&found, &InPlace(self))
+        self.tell(&report);
+        // Where the originals were is not known: these were made for the set.
+        self.pass(&found, &InPlace { berth: self, keep_origin: false })
     }
 
     /// Copies a tree by its list, sharing with the last set what did not change since.
@@ -91,6 +85,7 @@ impl Berth<'_> {
             root,
             before: before.as_ref().map(|before| before.root.as_path()),
             entries: entries.map(|entries| Mutex::new(entries.peekable())),
+            copiers: Mutex::default(),
         };
         self.pass(list, &treatment)
     }
@@ -108,8 +103,14 @@ impl Berth<'_> {
             settled_before: None,
             threads: HASH_THREADS,
         };
-        let report = mirror(root, &self.folder, &mut list, &options, self.feed).map_err(|error| self.feed.explain(error))?;
+        let report = mirror(root, &self.folder, &mut list, &options, self.feed)
+            .map_err(|error| self.feed.explain(error))?;
         list.finish()?;
+        self.tell(&report);
+        Ok(())
+    }
+
+    fn tell(&self, report: &MirrorReport) {
         for problem in &report.problems {
             self.problem(&problem.path, &problem.text);
         }
@@ -117,7 +118,6 @@ impl Berth<'_> {
         if untold > 0 {
             self.context.problem(format!("there are {untold} more problems of this kind"));
         }
-        Ok(())
     }
 
     fn pass(&self, list: &Path, treatment: &dyn Treatment) -> Result<(), ArchiveError> {
@@ -165,45 +165,23 @@ impl Berth<'_> {
     }
 }
 
-/// Files with several names that a walk met: only the first is stored.
-#[derive(Default)]
-struct FirstNames(std::collections::HashMap<(u64, u64), RelPath>);
-
-impl FirstNames {
-    /// Lists a further name as one, and takes what is stored under it away.
-    fn link(&mut self, folder: &Path, entry: &mut Entry) -> Result<(), ArchiveError> {
-        use std::os::unix::fs::MetadataExt;
-        if !matches!(entry.kind, Kind::File(_)) {
-            return Ok(());
-        }
-        let full = entry.path.under(folder);
-        let facts = fs::symlink_metadata(&full).map_err(|error| ArchiveError::io("look at", &full, error))?;
-        if facts.nlink() < 2 {
-            return Ok(());
-        }
-        match self.0.get(&(facts.dev(), facts.ino())) {
-            Some(first) => entry.hard_link = Some(first.clone()),
-            None => {
-                self.0.insert((facts.dev(), facts.ino()), entry.path.clone());
-            }
-        }
-        Ok(())
-    }
-}
-
 /// What was moved into place.
-struct InPlace<'a>(&'a Berth<'a>);
+struct InPlace<'a> {
+    berth: &'a Berth<'a>,
+    keep_origin: bool,
+}
 
 impl Treatment for InPlace<'_> {
     fn meet(&self, entry: &Entry) -> Result<Option<Entry>, ArchiveError> {
         if entry.kind == Kind::Directory {
-            disk::create_folder(&entry.path.under(&self.0.folder))?;
+            disk::create_folder(&entry.path.under(&self.berth.folder))?;
         }
         Ok(None)
     }
 
     fn entry(&self, mut entry: Entry, _along: Option<Entry>) -> Result<Passed, ArchiveError> {
-        let full = entry.path.under(&self.0.folder);
+        entry.origin = entry.origin.filter(|_| self.keep_origin);
+        let full = entry.path.under(&self.berth.folder);
         if entry.hard_link.is_some() || unstored(&entry.kind) {
             // Listed only; what a moved tree has under the name would be too much in the set.
             disk::remove_tree(&full)?;
@@ -224,14 +202,14 @@ impl Treatment for InPlace<'_> {
             *file = FileFacts { size: facts.len(), sha256: None };
         }
         if file.sha256.is_none() {
-            *file = hash(&full, self.0.feed)?;
+            *file = content::hash(&full)?;
         }
-        self.0.feed.take(1, file.size)?;
+        self.berth.feed.take(1, file.size)?;
         listed(entry, problem)
     }
 
     fn problem(&self, path: &RelPath, text: &str) {
-        self.0.problem(path, text);
+        self.berth.problem(path, text);
     }
 }
 
@@ -242,6 +220,8 @@ struct Copying<'a> {
     /// The same tree in the last set.
     before: Option<&'a Path>,
     entries: Option<Mutex<Peekable<IndexReader>>>,
+    /// Those that no thread uses.
+    copiers: Mutex<Vec<EntryCopier>>,
 }
 
 impl Copying<'_> {
@@ -249,10 +229,14 @@ impl Copying<'_> {
     fn unchanged(&self, entry: &Entry) -> Result<Option<Entry>, ArchiveError> {
         let Some(entries) = &self.entries else { return Ok(None) };
         let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
-        while entries.peek().is_some_and(|before| before.as_ref().is_ok_and(|before| before.path < entry.path)) {
+        while entries
+            .peek()
+            .is_some_and(|before| before.as_ref().is_ok_and(|before| before.path < entry.path))
+        {
             entries.next();
         }
-        let here = |before: &Result<Entry, _>| before.as_ref().map_or(true, |before| before.path == entry.path);
+        let here =
+            |before: &Result<Entry, _>| before.as_ref().map_or(true, |before| before.path == entry.path);
         let before = entries.next_if(here).transpose()?;
         Ok(before.filter(|before| is_unchanged(before, entry)))
     }
@@ -266,6 +250,18 @@ impl Copying<'_> {
         whole && fs::hard_link(&stored, target).is_ok()
     }
 
+    fn copy_content(&self, path: &RelPath) -> Result<u64, TreeError> {
+        let idle = || self.copiers.lock().unwrap_or_else(PoisonError::into_inner);
+        let copier = idle().pop();
+        let mut copier = match copier {
+            Some(copier) => copier,
+            None => EntryCopier::new(self.root, &self.berth.folder, Transfer::ReflinkOrCopy)?,
+        };
+        let copied = copier.copy(path);
+        idle().push(copier);
+        copied
+    }
+
     fn copy(&self, entry: Entry, along: Option<Entry>) -> Result<Passed, ArchiveError> {
         let target = entry.path.under(&self.berth.folder);
         let Kind::File(file) = &entry.kind else { return listed(entry, None) };
@@ -277,7 +273,7 @@ impl Copying<'_> {
             let kind = Kind::File(stored.clone());
             return listed(Entry { kind, ..entry }, None);
         }
-        let bytes = match copy_entry(self.root, &self.berth.folder, &entry, Transfer::ReflinkOrCopy) {
+        let bytes = match self.copy_content(&entry.path) {
             Ok(bytes) => bytes,
             Err(error) if out_of_room(&error) => return Err(error.into()),
             Err(error) => {
@@ -286,7 +282,7 @@ impl Copying<'_> {
             }
         };
         self.berth.feed.take(1, bytes)?;
-        let read = hash(&target, self.berth.feed)?;
+        let read = content::hash(&target)?;
         let problem = match file {
             FileFacts { size, .. } if *size != read.size => {
                 Some(format!("was listed with {size} bytes but had {}", read.size))
@@ -335,7 +331,8 @@ fn is_unchanged(before: &Entry, now: &Entry) -> bool {
     before.hard_link.is_none()
         && stored.sha256.is_some()
         && stored.size == file.size
-        && before.mtime == now.mtime
+        && (before.mode, before.uid, before.gid, before.mtime) == (now.mode, now.uid, now.gid, now.mtime)
+        && before.xattrs == now.xattrs
         && then.settled
         && (then.inode, then.ctime) == (origin.inode, origin.ctime)
 }
@@ -347,22 +344,18 @@ fn dress(path: &Path, entry: &Entry) {
     let (uid, gid) = (rustix::fs::Uid::from_raw(entry.uid), rustix::fs::Gid::from_raw(entry.gid));
     let _ = rustix::fs::chownat(here, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
     if !matches!(entry.kind, Kind::Symlink(_)) {
-        let _ = rustix::fs::chmodat(here, path, rustix::fs::Mode::from_raw_mode(entry.mode), AtFlags::empty());
+        let _ =
+            rustix::fs::chmodat(here, path, rustix::fs::Mode::from_raw_mode(entry.mode), AtFlags::empty());
     }
     let time = Timespec { tv_sec: entry.mtime.seconds, tv_nsec: entry.mtime.nanoseconds.into() };
     let times = Timestamps { last_access: time, last_modification: time };
     let _ = rustix::fs::utimensat(here, path, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
-fn out_of_room(error: &stillpoint_tree::TreeError) -> bool {
+fn out_of_room(error: &TreeError) -> bool {
     use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let stillpoint_tree::TreeError::Io { source, .. } = error else { return true };
+    let TreeError::Io { source, .. } = error else { return true };
     matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
-}
-
-fn hash(path: &Path, feed: &Feed<'_>) -> Result<FileFacts, ArchiveError> {
-    let (sha256, size) = content::hash(path, feed)?;
-    Ok(FileFacts { size, sha256: Some(sha256) })
 }
 
 /// Whether entries of this kind are listed only.

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stillpoint_model::site_file::{Destination, Task};
-use stillpoint_model::{CaptureSink, ComponentName, ErrorKind, Monitor, RunId, SiteCode, Ticket, Undo, UndoError, UndoLog};
+use stillpoint_model::{
+    CaptureSink, ComponentName, ErrorKind, Monitor, RunId, SiteCode, Ticket, Undo, UndoError, UndoLog,
+};
 
 use crate::facts::{Kit, SetFacts};
 use crate::heal::heal;
@@ -77,10 +79,12 @@ impl SetBuilder {
         for folder in [Some(locations.building()), locations.databases_building()].into_iter().flatten() {
             let undo = Undo::RemoveTree { path: folder.clone(), run: run.as_str().to_owned() };
             tickets.push(undos.intend(undo).map_err(not_registered)?);
-            std::fs::create_dir(&folder).map_err(|error| ArchiveError::io("create the folder", &folder, error))?;
+            std::fs::create_dir(&folder)
+                .map_err(|error| ArchiveError::io("create the folder", &folder, error))?;
             restrict(&folder)?;
             disk::mark(&folder, run.as_str())?;
-            let opened = File::open(&folder).map_err(|error| ArchiveError::io("open the folder", &folder, error))?;
+            let opened =
+                File::open(&folder).map_err(|error| ArchiveError::io("open the folder", &folder, error))?;
             file_systems.push((opened, folder));
         }
         let yard = Arc::new(Yard {
@@ -88,7 +92,9 @@ impl SetBuilder {
             keep_free_percent: AtomicU8::new(Task::default().keep_free_percent),
             received: Mutex::default(),
         });
-        for folder in [yard.parts(), yard.locations.building().join(LISTS), yard.locations.building().join(WRITERS)] {
+        for folder in
+            [yard.parts(), yard.locations.building().join(LISTS), yard.locations.building().join(WRITERS)]
+        {
             disk::create_folder(&folder)?;
         }
         Ok(Self { yard, site: code.clone(), run: run.clone(), file_systems, tickets })
@@ -122,8 +128,10 @@ impl SetBuilder {
         place: Place,
         component: &ComponentName,
     ) -> PathBuf {
-        Locations::new(destination, code, run)
-            .map_or_else(|_| PathBuf::from("/dev/null/no-destination"), |found| found.workspace(place, component))
+        Locations::new(destination, code, run).map_or_else(
+            |_| PathBuf::from("/dev/null/no-destination"),
+            |found| found.workspace(place, component),
+        )
     }
 
     /// Creates the workspace of a component, private and empty, and says where it is.
@@ -160,7 +168,10 @@ impl SetBuilder {
 fn not_registered(error: UndoError) -> ArchiveError {
     ArchiveError {
         source: Some(Box::new(error)),
-        ..ArchiveError::new(ErrorKind::Environment, "the set is not begun, because its undo cannot be registered")
+        ..ArchiveError::new(
+            ErrorKind::Environment,
+            "the set is not begun, because its undo cannot be registered",
+        )
     }
 }
 

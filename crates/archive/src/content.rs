@@ -1,42 +1,82 @@
-//! Hashing stored content.
+//! Hashing stored content: the plain way for ordinary files, with as few calls to the kernel as possible, because a set
+//! may have millions of them; by the tree crate's rule for files that are huge or have holes.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use stillpoint_model::Cancel;
+use stillpoint_tree::{BLOCK_RULE_SIZE, Entry, FileFacts, Kind, Progress, Verifier, hash_file};
 
 use crate::ArchiveError;
-use crate::feed::Feed;
 
 /// How many threads hash. More than two would take the machine from the site, which works again by now.
 pub(crate) const HASH_THREADS: usize = 2;
 
-/// The hash and size of a file that was just put into the set.
-pub(crate) fn hash(path: &Path, feed: &Feed<'_>) -> Result<([u8; 32], u64), ArchiveError> {
-    let _ = feed;
-    read(path).map_err(|error| ArchiveError::io("read", path, error))
+const BUFFER_BYTES: usize = 1 << 18;
+
+/// The size and hash of a file that was just put into the set.
+pub(crate) fn hash(path: &Path) -> Result<FileFacts, ArchiveError> {
+    let failed = |error| ArchiveError::io("read", path, error);
+    let mut file = File::open(path).map_err(failed)?;
+    let facts = file.metadata().map_err(failed)?;
+    if !is_ordinary(&facts) {
+        return Ok(hash_file(path)?);
+    }
+    let (sha256, size) = hash_to_end(&mut file, facts.len()).map_err(failed)?;
+    Ok(FileFacts { size, sha256: Some(sha256) })
 }
 
-/// The hash and size of a stored file as the disk has it: what the page cache holds of it is dropped first.
-pub(crate) fn hash_from_disk(path: &Path, cancel: &Cancel) -> Result<([u8; 32], u64), ArchiveError> {
-    let _ = cancel;
-    read(path).map_err(|error| ArchiveError::io("read", path, error))
+/// Whether the stored file is what its entry says, as the disk has it: what the page cache holds of it is dropped first.
+/// `progress` is told of bytes only, and only of those of files that are not ordinary.
+pub(crate) fn is_intact(folder: &Path, entry: &Entry, progress: &dyn Progress) -> Result<bool, ArchiveError> {
+    let path = entry.path.under(folder);
+    let failed = |error| ArchiveError::io("read", &path, error);
+    let mut file = File::open(&path).map_err(failed)?;
+    // Only pages that are written out are dropped, and a refusal costs nothing but the certainty.
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    let facts = file.metadata().map_err(failed)?;
+    if !is_ordinary(&facts) {
+        return match Verifier::new(folder)?.verify(entry, progress) {
+            Ok(_) => Ok(true),
+            Err(stillpoint_tree::TreeError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        };
+    }
+    let (sha256, size) = hash_to_end(&mut file, facts.len()).map_err(failed)?;
+    Ok(entry.kind == Kind::File(FileFacts { size, sha256: Some(sha256) }))
 }
 
-fn read(path: &Path) -> io::Result<([u8; 32], u64)> {
-    let mut file = File::open(path)?;
+/// Neither huge nor with holes.
+fn is_ordinary(facts: &std::fs::Metadata) -> bool {
+    facts.len() < BLOCK_RULE_SIZE && facts.blocks().saturating_mul(512) >= facts.len()
+}
+
+fn hash_to_end(file: &mut File, size: u64) -> io::Result<([u8; 32], u64)> {
+    let wanted = usize::try_from(size).unwrap_or(BUFFER_BYTES).saturating_add(1).min(BUFFER_BYTES);
+    let mut buffer = vec![0; wanted];
     let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
     let mut bytes = 0;
     loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok((hasher.finalize().into(), bytes)),
-            count => {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((hasher.finalize().into(), bytes)),
+            Ok(count) => {
                 hasher.update(&buffer[..count]);
                 bytes += count as u64;
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
+    }
+}
+
+/// Ends the reading of a huge file when somebody cancels.
+pub(crate) struct Cancellable<'a>(pub &'a Cancel);
+
+impl Progress for Cancellable<'_> {
+    fn advance(&self, _files: u64, _bytes: u64) -> bool {
+        !self.0.is_cancelled()
     }
 }

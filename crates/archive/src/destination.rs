@@ -61,7 +61,10 @@ fn check_folder(folder: &Path, share: bool, sources: &[PathBuf], findings: &mut 
         Ok(path) => path,
         Err(error) => {
             let remedy = format!("mend the path; {RIGHTS}");
-            findings.push(Finding::fatal(format!("the destination {} cannot be reached: {error}", folder.display()), remedy));
+            findings.push(Finding::fatal(
+                format!("the destination {} cannot be reached: {error}", folder.display()),
+                remedy,
+            ));
             return;
         }
     };
@@ -113,7 +116,8 @@ fn settle(path: &Path) -> io::Result<PathBuf> {
 /// What is wrong with a share that must be mounted. The test is the one thing that keeps a backup from filling the root
 /// file system when the share is away.
 pub(crate) fn not_mounted(folder: &Path, canonical: &Path) -> Option<Finding> {
-    let remedy = format!("mount the share that holds {}, or use `folder` for a local folder", folder.display());
+    let remedy =
+        format!("mount the share that holds {}, or use `folder` for a local folder", folder.display());
     let text = match mounts::serving(canonical) {
         Ok(Some(mount)) if mount.kind == "autofs" => {
             format!("the share {} is not mounted: the automounter did not mount it", folder.display())
@@ -139,12 +143,17 @@ pub(crate) fn share_missing(folder: &Path) -> Option<Finding> {
 /// Creates, writes, renames and deletes in the folder, creating it for the test when it is missing.
 fn try_rights(folder: &Path) -> Option<Finding> {
     let mut created = Vec::new();
-    let mut missing: Vec<&Path> = folder.ancestors().take_while(|path| fs::symlink_metadata(path).is_err()).collect();
+    let mut missing: Vec<&Path> =
+        folder.ancestors().take_while(|path| fs::symlink_metadata(path).is_err()).collect();
     while let Some(path) = missing.pop() {
         if let Err(error) = DirBuilder::new().mode(0o700).create(path) {
             remove_created(&created);
             return Some(Finding::fatal(
-                format!("the destination {} does not exist and cannot be created: {error} ({})", folder.display(), path.display()),
+                format!(
+                    "the destination {} does not exist and cannot be created: {error} ({})",
+                    folder.display(),
+                    path.display()
+                ),
                 format!("create it with mode 700; {RIGHTS}"),
             ));
         }
@@ -192,10 +201,18 @@ fn check_source(folder: &Path, canonical: &Path, source: &Path, findings: &mut V
     let Ok(place) = settle(source) else { return };
     let remedy = "choose a destination outside of everything that is backed up, best on another disk";
     if inside(canonical, &place) {
-        let text = format!("the destination {} lies inside {}, which is backed up", folder.display(), source.display());
+        let text = format!(
+            "the destination {} lies inside {}, which is backed up",
+            folder.display(),
+            source.display()
+        );
         findings.push(Finding::fatal(text, remedy));
     } else if inside(&place, canonical) {
-        let text = format!("{}, which is backed up, lies inside the destination {}", source.display(), folder.display());
+        let text = format!(
+            "{}, which is backed up, lies inside the destination {}",
+            source.display(),
+            folder.display()
+        );
         findings.push(Finding::fatal(text, remedy));
     } else if let (Some(ours), Some(theirs)) = (nearest(canonical), nearest(&place))
         && ours.dev() == theirs.dev()
@@ -243,20 +260,29 @@ fn check_apart(root: &Path, databases: &Path, code: &SiteCode, findings: &mut Ve
 fn check_name(published: &Path, code: &SiteCode, findings: &mut Vec<Finding>) {
     let Ok(facts) = fs::symlink_metadata(published) else { return };
     let name = published.display();
-    let remedy = format!("move {name} out of the way, or choose another destination; nothing in it was touched");
+    let remedy =
+        format!("move {name} out of the way, or choose another destination; nothing in it was touched");
     let ours = facts.is_dir() && [MANIFEST, MANIFEST_SUM].iter().any(|file| published.join(file).exists());
     if !ours {
-        findings.push(Finding::fatal(format!("{name} exists and is not a backup set, so it will not be replaced"), remedy));
+        findings.push(Finding::fatal(
+            format!("{name} exists and is not a backup set, so it will not be replaced"),
+            remedy,
+        ));
         return;
     }
     match Manifest::read(published) {
         Ok(manifest) if manifest.site != *code => findings.push(Finding::fatal(
-            format!("{name} is the backup set of site {} and will not be replaced by one of {code}", manifest.site),
+            format!(
+                "{name} is the backup set of site {} and will not be replaced by one of {code}",
+                manifest.site
+            ),
             remedy,
         )),
         Ok(_) => {}
         Err(error) => findings.push(Finding::warning(
-            format!("the present backup set cannot be used and will be replaced by the next complete run: {error}"),
+            format!(
+                "the present backup set cannot be used and will be replaced by the next complete run: {error}"
+            ),
             "copy it away first if you want to look into it",
         )),
     }

@@ -38,11 +38,15 @@ pub(crate) fn rename_new(parent: &Path, from: &Path, to: &Path) -> Result<(), Ar
 fn rename_with(parent: &Path, from: &Path, to: &Path, flags: RenameFlags) -> Result<Swap, ArchiveError> {
     let folder = File::open(parent).map_err(|error| ArchiveError::io("open the folder", parent, error))?;
     let name = |path: &Path| {
-        path.file_name().map(ToOwned::to_owned).ok_or_else(|| ArchiveError::io("name", path, io::ErrorKind::InvalidInput.into()))
+        path.file_name()
+            .map(ToOwned::to_owned)
+            .ok_or_else(|| ArchiveError::io("name", path, io::ErrorKind::InvalidInput.into()))
     };
     match rustix::fs::renameat_with(&folder, name(from)?, &folder, name(to)?, flags) {
         Ok(()) => Ok(Swap::Done),
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => Ok(Swap::Unsupported),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {
+            Ok(Swap::Unsupported)
+        }
         Err(error) => Err(ArchiveError::io("swap the set in at", to, error.into())),
     }
 }
@@ -92,7 +96,8 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), ArchiveError> {
 /// Writes out the whole file system on which `folder` lies. `folder` should have been opened before the data was
 /// written: then an error that happened in the background in between is told too (syncfs(2), since Linux 5.8).
 pub(crate) fn sync_file_system(folder: impl AsFd, path: &Path) -> Result<(), ArchiveError> {
-    rustix::fs::syncfs(folder).map_err(|error| ArchiveError::io("write out the file system of", path, error.into()))
+    rustix::fs::syncfs(folder)
+        .map_err(|error| ArchiveError::io("write out the file system of", path, error.into()))
 }
 
 /// Writes the marker that says that a folder belongs to `run` and may be removed in its name. Under its own name at once:
@@ -117,7 +122,9 @@ pub(crate) fn marker(folder: &Path) -> Option<String> {
 pub(crate) fn unmark(folder: &Path) -> Result<(), ArchiveError> {
     let path = folder.join(Undo::MARKER);
     match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ArchiveError::io("remove", &path, error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ArchiveError::io("remove", &path, error))
+        }
         _ => Ok(()),
     }
 }

@@ -76,7 +76,9 @@ fn io_hint(error: &io::Error) -> Option<&'static str> {
         io::ErrorKind::PermissionDenied => {
             Some("the run must be able to create, write and delete there: check owner, mode and attributes")
         }
-        _ if error.raw_os_error() == Some(libc::EIO) => Some("the disk reports a fault: look at the kernel's log"),
+        _ if error.raw_os_error() == Some(libc::EIO) => {
+            Some("the disk reports a fault: look at the kernel's log")
+        }
         _ => None,
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use stillpoint_model::{Captured, ComponentName, Description, EpochNumber, Outcome, Problem, RunId, SiteCode};
+use stillpoint_model::{
+    Captured, ComponentName, Description, EpochNumber, Outcome, Problem, RunId, SiteCode,
+};
 
 use crate::Place;
 

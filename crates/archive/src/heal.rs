@@ -48,12 +48,20 @@ pub(crate) fn put_aside(root: &Path, set: &str) -> Option<PathBuf> {
     with_prefix(root, &aside_prefix(set)).ok()?.pop().map(|(folder, _)| folder)
 }
 
-fn heal_swap(root: &Path, published: &Path, prefix: &str, done: &mut Vec<String>) -> Result<(), ArchiveError> {
+fn heal_swap(
+    root: &Path,
+    published: &Path,
+    prefix: &str,
+    done: &mut Vec<String>,
+) -> Result<(), ArchiveError> {
     for (folder, run) in with_prefix(root, prefix)? {
         if fs::symlink_metadata(published).is_err() {
             disk::rename_new(root, &folder, published)?;
             disk::sync_folder(root)?;
-            done.push(format!("put {} back, which an interrupted publish had put aside", published.display()));
+            done.push(format!(
+                "put {} back, which an interrupted publish had put aside",
+                published.display()
+            ));
         } else if disk::marker(&folder).as_deref() == Some(run.as_str()) {
             disk::remove_marked(&folder, &run)?;
             done.push(format!("removed {}, which was replaced", folder.display()));
@@ -85,7 +93,9 @@ fn heal_databases(
 ) -> Result<(), ArchiveError> {
     for (folder, run) in with_prefix(databases, prefix)? {
         let Some(marker) = disk::marker(&folder) else { continue };
-        if manifest.databases.as_ref().is_some_and(|part| part.folder == folder) || run == manifest.run.as_str() {
+        if manifest.databases.as_ref().is_some_and(|part| part.folder == folder)
+            || run == manifest.run.as_str()
+        {
             disk::unmark(&folder)?;
         } else {
             disk::remove_marked(&folder, &marker)?;

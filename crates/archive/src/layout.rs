@@ -135,7 +135,9 @@ pub(crate) fn databases_prefix(set: &str) -> String {
 /// The folder for the set and the one for the databases, from the three forms that a destination can have.
 pub(crate) fn roots(destination: &Destination) -> Result<(PathBuf, Option<PathBuf>), ArchiveError> {
     let roots = match destination {
-        Destination { folder: Some(folder), share: None, files: None, databases: None } => Some((folder, None)),
+        Destination { folder: Some(folder), share: None, files: None, databases: None } => {
+            Some((folder, None))
+        }
         Destination { folder: None, share: Some(share), files: None, databases: None } => Some((share, None)),
         Destination { folder: None, share: None, files: Some(files), databases: Some(databases) } => {
             Some((files, Some(databases)))
@@ -143,8 +145,13 @@ pub(crate) fn roots(destination: &Destination) -> Result<(PathBuf, Option<PathBu
         _ => None,
     };
     let Some((root, databases)) = roots else {
-        return Err(ArchiveError::new(ErrorKind::Config, "the destination of the backup set is not one of its three forms")
-            .with_hint("set exactly one of `folder`, `share`, or `files` together with `databases` in [destination]"));
+        return Err(ArchiveError::new(
+            ErrorKind::Config,
+            "the destination of the backup set is not one of its three forms",
+        )
+        .with_hint(
+            "set exactly one of `folder`, `share`, or `files` together with `databases` in [destination]",
+        ));
     };
     for path in [Some(root), databases].into_iter().flatten() {
         require_absolute(path)?;
@@ -156,6 +163,9 @@ fn require_absolute(path: &Path) -> Result<(), ArchiveError> {
     if path.is_absolute() {
         return Ok(());
     }
-    Err(ArchiveError::new(ErrorKind::Config, format!("the destination {:?} is not an absolute path", path.display()))
-        .with_hint("write the whole path, beginning with /"))
+    Err(ArchiveError::new(
+        ErrorKind::Config,
+        format!("the destination {:?} is not an absolute path", path.display()),
+    )
+    .with_hint("write the whole path, beginning with /"))
 }

@@ -4,6 +4,10 @@
 //! exchange; it is found, opened and verified with [`BackupSet`]. The order of the acts of a publish, and why a death
 //! between any two of them is harmless, is in `publish.rs`.
 
+// The support of the tests names this crate as its users do.
+#[cfg(test)]
+extern crate self as stillpoint_archive;
+
 mod adopt;
 mod builder;
 mod content;
@@ -21,6 +25,8 @@ mod names;
 mod passage;
 mod progress;
 mod publish;
+#[cfg(test)]
+mod publish_tests;
 mod relpath;
 mod seal;
 mod set;

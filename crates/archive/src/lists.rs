@@ -5,7 +5,9 @@ use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 use stillpoint_model::ErrorKind;
-use stillpoint_tree::{BLOCK_RULE_SIZE, Entry, IndexAppender, IndexReader, Kind, RelPath, TreeError, read_entry};
+use stillpoint_tree::{
+    BLOCK_RULE_SIZE, Entry, IndexAppender, IndexReader, Kind, RelPath, TreeError, read_entry,
+};
 
 use crate::ArchiveError;
 use crate::disk::hex;
@@ -46,7 +48,8 @@ pub(crate) fn merge(
     let mut sources: Vec<Entries> = Vec::with_capacity(parts.len() + 1);
     for part in parts {
         let prefix = part.prefix.clone();
-        let entries = IndexReader::open(&part.list)?.map(move |entry| entry.map(|entry| moved(entry, &prefix)));
+        let entries =
+            IndexReader::open(&part.list)?.map(move |entry| entry.map(|entry| moved(entry, &prefix)));
         sources.push((Box::new(entries) as Box<dyn Iterator<Item = _>>).peekable());
     }
     sources.push((Box::new(streams.into_iter().map(Ok)) as Box<dyn Iterator<Item = _>>).peekable());
@@ -135,7 +138,10 @@ impl Appender<'_> {
         }
         let listed = read_entry(self.folder, path)?;
         let folder = listed.filter(|entry| entry.kind == Kind::Directory).ok_or_else(|| {
-            ArchiveError::new(ErrorKind::Bug, format!("{} of the set being built is no folder", path.under(self.folder).display()))
+            ArchiveError::new(
+                ErrorKind::Bug,
+                format!("{} of the set being built is no folder", path.under(self.folder).display()),
+            )
         })?;
         self.write(&Entry { origin: None, ..folder })
     }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use stillpoint_model::{ComponentName, EpochNumber, ErrorKind, Grade, Outcome, Problem, RunId, SiteCode, Undo};
+use stillpoint_model::{
+    ComponentName, EpochNumber, ErrorKind, Grade, Outcome, Problem, RunId, SiteCode, Undo,
+};
 
 use crate::layout::{KIT, LISTS, MANIFEST, MANIFEST_SUM, SUMS, WRITERS};
 use crate::{ArchiveError, Place, disk};
@@ -110,14 +112,17 @@ impl StoredFile {
     /// Hashes the file `path` below `top`.
     pub fn of(top: &Path, path: String) -> Result<Self, ArchiveError> {
         let full = top.join(&path);
-        let (sha256, bytes) = disk::hash_whole(&full).map_err(|error| ArchiveError::io("read", &full, error))?;
+        let (sha256, bytes) =
+            disk::hash_whole(&full).map_err(|error| ArchiveError::io("read", &full, error))?;
         Ok(Self { path, bytes, sha256: disk::hex(&sha256) })
     }
 
     /// What is wrong with the file below `top`, if something is.
     pub fn trouble(&self, top: &Path) -> Option<String> {
         match disk::hash_whole(&top.join(&self.path)) {
-            Ok((_, bytes)) if bytes != self.bytes => Some(format!("has {bytes} bytes instead of {}", self.bytes)),
+            Ok((_, bytes)) if bytes != self.bytes => {
+                Some(format!("has {bytes} bytes instead of {}", self.bytes))
+            }
             Ok((sha256, _)) if disk::hex(&sha256) != self.sha256 => Some("its content changed".into()),
             Ok(_) => None,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Some("is missing".into()),
@@ -161,7 +166,11 @@ impl Manifest {
         };
         let header: Header = serde_json::from_slice(&text).map_err(damaged)?;
         if header.min_reader > FORMAT {
-            let text = format!("{} has format {}, and this program reads up to {FORMAT}", folder.display(), header.format);
+            let text = format!(
+                "{} has format {}, and this program reads up to {FORMAT}",
+                folder.display(),
+                header.format
+            );
             return Err(ArchiveError::new(ErrorKind::Config, text)
                 .with_hint(format!("use the program that the set brings along: {KIT}/stillpoint")));
         }

@@ -32,7 +32,10 @@ pub(crate) fn position(path: &Path) -> Option<(String, PathBuf)> {
 }
 
 fn longest(mounts: Vec<Mount>, path: &Path) -> Option<Mount> {
-    mounts.into_iter().filter(|mount| path.starts_with(&mount.point)).max_by_key(|m| m.point.components().count())
+    mounts
+        .into_iter()
+        .filter(|mount| path.starts_with(&mount.point))
+        .max_by_key(|m| m.point.components().count())
 }
 
 fn parse(text: &[u8]) -> Vec<Mount> {

@@ -33,7 +33,11 @@ pub(crate) trait Treatment: Sync {
 }
 
 /// Reads the list at `list`, treats its entries, and appends what is in the set to `target`.
-pub(crate) fn pass(list: &Path, target: &mut IndexAppender, treatment: &dyn Treatment) -> Result<(), ArchiveError> {
+pub(crate) fn pass(
+    list: &Path,
+    target: &mut IndexAppender,
+    treatment: &dyn Treatment,
+) -> Result<(), ArchiveError> {
     let mut left_out = HashSet::new();
     let mut batch = Vec::with_capacity(BATCH_ENTRIES);
     let mut bytes = 0;
@@ -104,9 +108,11 @@ fn treat(batch: Batch, treatment: &dyn Treatment) -> Result<Vec<(RelPath, Passed
         }
         work();
     });
-    let done = slots.into_iter().filter_map(|(path, slot)| match slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Slot::Done(passed) => Some(passed.map(|passed| (path, passed))),
-        Slot::Waiting(_) | Slot::Taken => None,
+    let done = slots.into_iter().filter_map(|(path, slot)| {
+        match slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Slot::Done(passed) => Some(passed.map(|passed| (path, passed))),
+            Slot::Waiting(_) | Slot::Taken => None,
+        }
     });
     done.collect()
 }

@@ -120,7 +120,8 @@ impl<'a> Publication<'a> {
     /// Writes everything but the manifest itself.
     fn seal(&self, kit: &Kit) -> Result<Manifest, ArchiveError> {
         let locations = &self.builder.yard.locations;
-        let sealed = Seal { builder: &self.builder, facts: &self.facts, old: self.old.as_ref() }.write(kit)?;
+        let sealed =
+            Seal { builder: &self.builder, facts: &self.facts, old: self.old.as_ref() }.write(kit)?;
         let databases = locations.databases_published().map(|folder| self.write_part(folder)).transpose()?;
         for place in Place::ALL {
             disk::remove_tree(&locations.building_for(place).join(WORK))?;
@@ -177,10 +178,15 @@ impl<'a> Publication<'a> {
             set: locations.published(),
             databases: old.databases.as_ref().map(|part| part.folder.clone()),
         });
-        let report = verify::check(manifest, &roots, &Reading::Written { old }, self.monitor, &Cancel::default())?;
+        let report =
+            verify::check(manifest, &roots, &Reading::Written { old }, self.monitor, &Cancel::default())?;
         let Some(first) = report.damage.first() else { return Ok(()) };
         let path = first.path.as_deref().unwrap_or("the set");
-        let text = format!("what was written is not what was read: {path}: {} (one of {})", first.text, report.damage.len());
+        let text = format!(
+            "what was written is not what was read: {path}: {} (one of {})",
+            first.text,
+            report.damage.len()
+        );
         Err(ArchiveError::new(ErrorKind::Damaged, text)
             .with_hint("the disk of the destination may be failing: look at the kernel's log; the last good set is untouched"))
     }
@@ -227,7 +233,8 @@ impl<'a> Publication<'a> {
     /// The separate part with the databases of the old set, if it is where we would have put it.
     fn old_databases(&self) -> Option<PathBuf> {
         let folder = &self.old.as_ref()?.databases.as_ref()?.folder;
-        (folder.parent() == self.builder.yard.locations.databases.as_deref() && folder.is_dir()).then(|| folder.clone())
+        (folder.parent() == self.builder.yard.locations.databases.as_deref() && folder.is_dir())
+            .then(|| folder.clone())
     }
 
     fn remove_old(&self) -> Result<(), ArchiveError> {
@@ -237,7 +244,9 @@ impl<'a> Publication<'a> {
             disk::unmark(&folder)?;
         }
         self.faults.reached(PublishStep::Unmarked)?;
-        for folder in [Some(locations.building()), Some(locations.aside()), self.old_databases()].into_iter().flatten() {
+        for folder in
+            [Some(locations.building()), Some(locations.aside()), self.old_databases()].into_iter().flatten()
+        {
             disk::remove_marked(&folder, run)?;
         }
         disk::sync_folder(&locations.root)

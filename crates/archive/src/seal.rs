@@ -62,7 +62,15 @@ impl Seal<'_> {
             }
             let list = StoredList { path, sha256, entries: totals.entries };
             let (files, bytes, grade) = (totals.files, totals.bytes, captured.grade);
-            components.push(ManifestComponent { name: name.clone(), place, grade, files, bytes, list, writer });
+            components.push(ManifestComponent {
+                name: name.clone(),
+                place,
+                grade,
+                files,
+                bytes,
+                list,
+                writer,
+            });
         }
         let kit = self.write_kit(kit)?;
         for file in &kit {
@@ -77,8 +85,13 @@ impl Seal<'_> {
     fn remove_unnamed(&self) -> Result<(), ArchiveError> {
         let mut named = BTreeSet::new();
         for (name, place, ..) in &self.facts.components {
-            if !named.insert((place.folder(), name.as_str())) || named.contains(&(other(*place).folder(), name.as_str())) {
-                return Err(ArchiveError::new(ErrorKind::Bug, format!("the component {name} is named twice")));
+            if !named.insert((place.folder(), name.as_str()))
+                || named.contains(&(other(*place).folder(), name.as_str()))
+            {
+                return Err(ArchiveError::new(
+                    ErrorKind::Bug,
+                    format!("the component {name} is named twice"),
+                ));
             }
         }
         let received = self.builder.yard.received();
@@ -113,9 +126,13 @@ impl Seal<'_> {
         place: Place,
         sums: &mut SumsAppender,
     ) -> Result<(String, ListTotals), ArchiveError> {
-        let Received { parts, streams, failed } = self.builder.yard.received().remove(name).unwrap_or_default();
+        let Received { parts, streams, failed } =
+            self.builder.yard.received().remove(name).unwrap_or_default();
         if let Some(text) = failed {
-            return Err(ArchiveError::new(ErrorKind::Component, format!("the component {name} is not whole: {text}")));
+            return Err(ArchiveError::new(
+                ErrorKind::Component,
+                format!("the component {name} is not whole: {text}"),
+            ));
         }
         let folder = self.builder.yard.locations.component(place, name);
         disk::create_folder(&folder)?;
@@ -141,7 +158,8 @@ impl Seal<'_> {
         let locations = &self.builder.yard.locations;
         let path = format!("{KIT}/{name}");
         let target = locations.building().join(&path);
-        let (sha256, bytes) = disk::hash_whole(source).map_err(|error| ArchiveError::io("read", source, error))?;
+        let (sha256, bytes) =
+            disk::hash_whole(source).map_err(|error| ArchiveError::io("read", source, error))?;
         let stored = StoredFile { path, bytes, sha256: disk::hex(&sha256) };
         let before = self.old.is_some_and(|old| old.kit.contains(&stored));
         if before && fs::hard_link(locations.published().join(&stored.path), &target).is_ok() {

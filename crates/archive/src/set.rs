@@ -66,7 +66,11 @@ impl BackupSet {
     }
 
     /// The set that was just published.
-    pub(crate) fn published(folder: PathBuf, manifest: Manifest, facts: SetFacts) -> Result<Self, ArchiveError> {
+    pub(crate) fn published(
+        folder: PathBuf,
+        manifest: Manifest,
+        facts: SetFacts,
+    ) -> Result<Self, ArchiveError> {
         let roots = locate(&folder, &manifest)?;
         Ok(Self { roots, manifest, facts })
     }
@@ -124,7 +128,11 @@ impl BackupSet {
 ///
 /// # Errors
 /// When there is no set, its manifest is damaged or of a newer format, or the work was cancelled.
-pub fn verify(folder: &Path, monitor: &Arc<dyn Monitor>, cancel: &Cancel) -> Result<VerifyReport, ArchiveError> {
+pub fn verify(
+    folder: &Path,
+    monitor: &Arc<dyn Monitor>,
+    cancel: &Cancel,
+) -> Result<VerifyReport, ArchiveError> {
     let folder = find(folder)?;
     let manifest = Manifest::read(&folder)?;
     let roots = locate(&folder, &manifest)?;
@@ -203,7 +211,8 @@ fn sets_in(folder: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let waits = || {
-            let set = name.strip_prefix('.').and_then(|name| name.split_once(".previous-")).map(|(set, _)| set);
+            let set =
+                name.strip_prefix('.').and_then(|name| name.split_once(".previous-")).map(|(set, _)| set);
             set.and_then(|set| put_aside(folder, set)).as_deref() == Some(path.as_path())
         };
         if is_set(&path) && (!name.starts_with('.') || waits()) {
@@ -222,7 +231,9 @@ fn find(folder: &Path) -> Result<PathBuf, ArchiveError> {
         let waiting = name.zip(folder.parent()).and_then(|(name, root)| put_aside(root, name));
         return waiting.ok_or_else(|| {
             ArchiveError::new(ErrorKind::Config, format!("there is no backup set at {}", folder.display()))
-                .with_hint("name the folder of a set, or the destination folder that holds it; is its disk mounted?")
+                .with_hint(
+                    "name the folder of a set, or the destination folder that holds it; is its disk mounted?",
+                )
         });
     }
     if is_set(&folder) {
@@ -235,7 +246,8 @@ fn find(folder: &Path) -> Result<PathBuf, ArchiveError> {
         (None, _) => Ok(folder),
         (Some(_), false) => {
             let text = format!("there are {} backup sets in {}", found.len() + 1, folder.display());
-            Err(ArchiveError::new(ErrorKind::Usage, text).with_hint("name the one that you mean; `stillpoint list` shows them"))
+            Err(ArchiveError::new(ErrorKind::Usage, text)
+                .with_hint("name the one that you mean; `stillpoint list` shows them"))
         }
     }
 }
@@ -279,7 +291,8 @@ fn belongs(place: &Path, part: &DatabasesPart, manifest: &Manifest) -> Result<()
         return Err(format!("is not its part: {PART} {text}"));
     }
     let text = fs::read(place.join(PART)).map_err(|error| format!("cannot be read: {error}"))?;
-    let said: Part = serde_json::from_slice(&text).map_err(|error| format!("is not a part of a set: {error}"))?;
+    let said: Part =
+        serde_json::from_slice(&text).map_err(|error| format!("is not a part of a set: {error}"))?;
     if said.run == manifest.run && said.site == manifest.site {
         Ok(())
     } else {

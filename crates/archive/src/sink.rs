@@ -49,7 +49,8 @@ impl SetSink {
         let number = self.yard.received().get(&self.component).map_or(0, |received| received.parts.len());
         let list = self.yard.parts().join(format!("{}.{number}.jsonl", self.component));
         let top = self.yard.locations.component(self.place, &self.component);
-        let berth = Berth { context, prefix: &prefix, folder: prefix.under(&top), list: list.clone(), feed: &feed };
+        let berth =
+            Berth { context, prefix: &prefix, folder: prefix.under(&top), list: list.clone(), feed: &feed };
         let filtered = !source.include.is_empty() || !source.exclude.is_empty();
         // A filter goes with a walk of the source; a tree that is moved is taken whole.
         let moved = source.owned && (source.index.is_some() || !filtered) && berth.moor(&source.root)?;
@@ -73,7 +74,8 @@ impl SetSink {
         let file = write_stream(&full, reader, &feed)?;
         let size = file.size;
         let found = read_entry(&top, &path)?;
-        let entry = found.ok_or_else(|| ArchiveError::io("find", &full, std::io::ErrorKind::NotFound.into()))?;
+        let entry =
+            found.ok_or_else(|| ArchiveError::io("find", &full, std::io::ErrorKind::NotFound.into()))?;
         let entry = Entry { kind: Kind::File(file), origin: None, ..entry };
         self.yard.received().entry(self.component.clone()).or_default().streams.push(entry);
         Ok(size)
@@ -83,7 +85,12 @@ impl SetSink {
     fn refuse(&self, error: ArchiveError) -> SinkError {
         let ArchiveError { text, hint, source, .. } = error;
         let text = hint.map_or(text.clone(), |hint| format!("{text} ({hint})"));
-        self.yard.received().entry(self.component.clone()).or_default().failed.get_or_insert_with(|| text.clone());
+        self.yard
+            .received()
+            .entry(self.component.clone())
+            .or_default()
+            .failed
+            .get_or_insert_with(|| text.clone());
         SinkError(text, source)
     }
 }
@@ -124,6 +131,9 @@ fn write_stream(full: &Path, reader: &mut dyn Read, feed: &Feed<'_>) -> Result<F
         feed.take(0, count as u64)?;
     }
     feed.take(1, 0)?;
-    let sha256 = if size < BLOCK_RULE_SIZE { hasher.finalize().into() } else { content::hash(full, feed)?.0 };
+    if size >= BLOCK_RULE_SIZE {
+        return content::hash(full);
+    }
+    let sha256 = hasher.finalize().into();
     Ok(FileFacts { size, sha256: Some(sha256) })
 }

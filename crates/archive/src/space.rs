@@ -54,7 +54,8 @@ pub fn check_room(
     let published = root.join(code.set_folder());
     let previous = published.join(MANIFEST).exists().then(|| Manifest::read(&published).ok()).flatten();
     let apart = databases.is_some();
-    let folders = [Some((&root, Place::SiteServer)), databases.as_ref().map(|folder| (folder, Place::SiteDbServer))];
+    let folders =
+        [Some((&root, Place::SiteServer)), databases.as_ref().map(|folder| (folder, Place::SiteDbServer))];
     let here = |place: Place, of: Place| !apart || place == of;
     folders
         .into_iter()
@@ -72,7 +73,9 @@ fn judge(folder: &Path, needed: u64, stored: u64, keep_free_percent: u8) -> Opti
     let remedy = "make room, choose another destination, or lower task.keep_free_percent";
     let room = match Room::look(folder, keep_free_percent) {
         Ok(room) => room,
-        Err(error) => return Some(Finding::fatal(error.to_string(), "see that the destination can be reached")),
+        Err(error) => {
+            return Some(Finding::fatal(error.to_string(), "see that the destination can be reached"));
+        }
     };
     let text = format!(
         "{} has {} free of which {} must stay free, and up to {} are needed",
@@ -84,7 +87,8 @@ fn judge(folder: &Path, needed: u64, stored: u64, keep_free_percent: u8) -> Opti
     if needed <= room.usable() {
         None
     } else if needed <= room.usable().saturating_add(stored) {
-        let text = format!("{text}; it is enough if most is unchanged since the last set ({})", megabytes(stored));
+        let text =
+            format!("{text}; it is enough if most is unchanged since the last set ({})", megabytes(stored));
         Some(Finding::warning(text, remedy))
     } else {
         Some(Finding::fatal(text, remedy))

@@ -20,7 +20,8 @@ impl SumsAppender {
 
     /// Adds the file at `parts` (joined by `/`), relative to the folder of the list.
     pub fn append(&mut self, sha256: &str, parts: &[&[u8]]) -> Result<(), ArchiveError> {
-        write_line(&mut self.file, sha256, &parts.join(&b'/')).map_err(|error| ArchiveError::io("write", &self.path, error))
+        write_line(&mut self.file, sha256, &parts.join(&b'/'))
+            .map_err(|error| ArchiveError::io("write", &self.path, error))
     }
 
     pub fn finish(mut self) -> Result<(), ArchiveError> {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use stillpoint_model::{Cancel, ComponentName, ErrorKind, Monitor, Problem};
 use stillpoint_tree::{Entry, IndexReader, Kind, RelPath};
 
-use crate::content::{self, HASH_THREADS};
+use crate::content::{self, Cancellable, HASH_THREADS};
 use crate::layout::{KIT, LISTS, PART, Place, SUMS, WRITERS};
 use crate::manifest::{Manifest, ManifestComponent, Part, StoredFile};
 use crate::names::{Found, Names};
@@ -50,10 +50,9 @@ pub(crate) enum Reading {
 /// A file whose content is to be read.
 struct Job {
     component: ComponentName,
-    path: RelPath,
-    full: PathBuf,
+    folder: Arc<PathBuf>,
+    entry: Entry,
     size: u64,
-    sha256: [u8; 32],
 }
 
 /// Looks at everything that the manifest names, and reads what is asked for.
@@ -64,7 +63,8 @@ pub(crate) fn check(
     monitor: &Arc<dyn Monitor>,
     cancel: &Cancel,
 ) -> Result<VerifyReport, ArchiveError> {
-    let total = matches!(reading, Reading::Everything).then(|| manifest.components.iter().map(|part| part.bytes).sum());
+    let total = matches!(reading, Reading::Everything)
+        .then(|| manifest.components.iter().map(|part| part.bytes).sum());
     let check = Check {
         roots,
         reading,
@@ -115,14 +115,21 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn damaged(&self, component: Option<&ComponentName>, path: impl std::fmt::Display, text: impl Into<String>) {
-        let problem = Problem { component: component.cloned(), path: Some(path.to_string()), text: text.into() };
+    fn damaged(
+        &self,
+        component: Option<&ComponentName>,
+        path: impl std::fmt::Display,
+        text: impl Into<String>,
+    ) {
+        let problem =
+            Problem { component: component.cloned(), path: Some(path.to_string()), text: text.into() };
         self.damage.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
     }
 
     /// The files that are not of a component.
     fn own_files(&self, manifest: &Manifest) {
-        let file = |top: &Path, file: &StoredFile, component: Option<&ComponentName>| match file.trouble(top) {
+        let file = |top: &Path, file: &StoredFile, component: Option<&ComponentName>| match file.trouble(top)
+        {
             Some(text) => self.damaged(component, &file.path, text),
             None => self.pulse.advance(1, file.bytes),
         };
@@ -134,7 +141,8 @@ impl Check<'_> {
         }
         let (Some(part), Some(folder)) = (&manifest.databases, &self.roots.databases) else { return };
         file(folder, &part.part, None);
-        let said = fs::read(folder.join(PART)).ok().and_then(|text| serde_json::from_slice::<Part>(&text).ok());
+        let said =
+            fs::read(folder.join(PART)).ok().and_then(|text| serde_json::from_slice::<Part>(&text).ok());
         match said {
             Some(said) => file(folder, &said.sums, None),
             None => self.damaged(None, folder.join(SUMS).display(), "cannot be checked"),
@@ -143,7 +151,9 @@ impl Check<'_> {
 
     /// What lies in the set's own folders without being named.
     fn strangers(&self, manifest: &Manifest) {
-        let named = |paths: &mut dyn Iterator<Item = &str>| -> BTreeSet<PathBuf> { paths.map(PathBuf::from).collect() };
+        let named = |paths: &mut dyn Iterator<Item = &str>| -> BTreeSet<PathBuf> {
+            paths.map(PathBuf::from).collect()
+        };
         let components = &manifest.components;
         let mut folders = vec![
             (&self.roots.set, LISTS, named(&mut components.iter().map(|part| part.list.path.as_str()))),
@@ -151,7 +161,8 @@ impl Check<'_> {
             (&self.roots.set, KIT, named(&mut manifest.kit.iter().map(|file| file.path.as_str()))),
         ];
         for place in Place::ALL {
-            let here = components.iter().filter(|part| part.place == place).map(ManifestComponent::folder).collect();
+            let here =
+                components.iter().filter(|part| part.place == place).map(ManifestComponent::folder).collect();
             let top = if place == Place::SiteDbServer { self.roots.databases.as_ref() } else { None };
             folders.push((top.unwrap_or(&self.roots.set), place.folder(), here));
         }
@@ -189,8 +200,12 @@ impl Check<'_> {
         }
     }
 
-    fn walk(&self, part: &ManifestComponent, jobs: &crossbeam_channel::Sender<Job>) -> Result<bool, ArchiveError> {
-        let folder = self.roots.of(part.place).join(part.folder());
+    fn walk(
+        &self,
+        part: &ManifestComponent,
+        jobs: &crossbeam_channel::Sender<Job>,
+    ) -> Result<bool, ArchiveError> {
+        let folder = Arc::new(self.roots.of(part.place).join(part.folder()));
         let mut names = Names::new(&folder);
         let mut found = names.next();
         let (mut entries, mut files, mut bytes) = (0, 0, 0);
@@ -213,7 +228,7 @@ impl Check<'_> {
             }
             match found.take() {
                 Some((path, facts)) if path == entry.path => {
-                    self.entry(part, &folder, &entry, facts, jobs);
+                    self.entry(part, &folder, entry, facts, jobs);
                     found = names.next();
                 }
                 later => {
@@ -227,7 +242,11 @@ impl Check<'_> {
             found = names.next();
         }
         if (entries, files, bytes) != (part.list.entries, part.files, part.bytes) {
-            self.damaged(Some(&part.name), &part.list.path, "holds other numbers of entries, files or bytes than the manifest");
+            self.damaged(
+                Some(&part.name),
+                &part.list.path,
+                "holds other numbers of entries, files or bytes than the manifest",
+            );
         }
         Ok(true)
     }
@@ -244,31 +263,35 @@ impl Check<'_> {
     fn entry(
         &self,
         part: &ManifestComponent,
-        folder: &Path,
-        entry: &Entry,
+        folder: &Arc<PathBuf>,
+        entry: Entry,
         facts: io::Result<Metadata>,
         jobs: &crossbeam_channel::Sender<Job>,
     ) {
-        let full = entry.path.under(folder);
         match (&entry.kind, facts) {
-            (_, Err(error)) => self.damaged(Some(&part.name), &entry.path, format!("cannot be read: {error}")),
+            (_, Err(error)) => {
+                self.damaged(Some(&part.name), &entry.path, format!("cannot be read: {error}"))
+            }
             (Kind::File(file), Ok(facts)) if facts.is_file() => {
-                let Some(sha256) = file.sha256 else {
+                if file.sha256.is_none() {
                     return self.damaged(Some(&part.name), &entry.path, "is listed without its hash");
-                };
+                }
                 if facts.len() != file.size {
                     let text = format!("has {} bytes instead of {}", facts.len(), file.size);
                     return self.damaged(Some(&part.name), &entry.path, text);
                 }
                 if !self.shared(part, &entry.path, &facts) {
-                    let (component, path) = (part.name.clone(), entry.path.clone());
+                    let (component, folder, size) = (part.name.clone(), Arc::clone(folder), file.size);
                     // The readers go on until this end is closed.
-                    let _ = jobs.send(Job { component, path, full, size: file.size, sha256 });
+                    let _ = jobs.send(Job { component, folder, entry, size });
                 }
             }
             (Kind::Directory, Ok(facts)) if facts.is_dir() => {}
             (Kind::Symlink(target), Ok(facts)) if facts.is_symlink() => {
-                if fs::read_link(&full).map_or(true, |found| found.as_os_str().as_bytes() != target.as_slice()) {
+                let full = entry.path.under(folder);
+                if fs::read_link(&full)
+                    .map_or(true, |found| found.as_os_str().as_bytes() != target.as_slice())
+                {
                     self.damaged(Some(&part.name), &entry.path, "points elsewhere");
                 }
             }
@@ -287,11 +310,12 @@ impl Check<'_> {
         if self.cancel.is_cancelled() {
             return;
         }
-        match content::hash_from_disk(&job.full, self.cancel) {
-            Ok(found) if found == (job.sha256, job.size) => self.pulse.advance(1, job.size),
-            Ok(_) => self.damaged(Some(&job.component), &job.path, "its content changed"),
+        let path = &job.entry.path;
+        match content::is_intact(&job.folder, &job.entry, &Cancellable(self.cancel)) {
+            Ok(true) => self.pulse.advance(1, job.size),
+            Ok(false) => self.damaged(Some(&job.component), path, "its content changed"),
             Err(_) if self.cancel.is_cancelled() => {}
-            Err(error) => self.damaged(Some(&job.component), &job.path, crate::publish::in_full(&error)),
+            Err(error) => self.damaged(Some(&job.component), path, crate::publish::in_full(&error)),
         }
     }
 }

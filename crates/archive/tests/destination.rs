@@ -119,7 +119,10 @@ fn a_destination_inside_a_source_or_around_one_is_refused_however_it_is_reached(
     }
     only(&fatal(&one_folder(&inside), &[source_link.join("data")]), "lies inside");
     let around = ground.folder("site");
-    only(&fatal(&one_folder(&around), &[source_link.join("data/file not yet")]), "which is backed up, lies inside the destination");
+    only(
+        &fatal(&one_folder(&around), &[source_link.join("data/file not yet")]),
+        "which is backed up, lies inside the destination",
+    );
 }
 
 #[test]
@@ -128,11 +131,9 @@ fn a_destination_inside_a_source_is_found_through_a_bind_mount() {
     let source = ground.folder("site");
     fs::create_dir(source.join("backup")).unwrap();
     let other = ground.tmpfs("elsewhere", "size=64k,mode=700");
-    run("mount", &["--bind", source.join("backup").to_str().unwrap(), other.to_str().unwrap()]);
+    ground.bind(&source.join("backup"), &other);
     fs::set_permissions(&other, fs::Permissions::from_mode(0o700)).unwrap();
-    let found = fatal(&one_folder(&other), &[source]);
-    run("umount", &[other.to_str().unwrap()]);
-    only(&found, "lies inside");
+    only(&fatal(&one_folder(&other), &[source]), "lies inside");
 }
 
 #[test]
@@ -140,7 +141,10 @@ fn the_same_volume_as_a_source_is_a_warning() {
     let mut ground = Ground::new();
     let (folder, source) = (ground.folder("backup"), ground.folder("site"));
     let findings = check_destination(&one_folder(&folder), &code(), std::slice::from_ref(&source));
-    assert!(findings.iter().any(|finding| !finding.fatal && finding.text.contains("same volume")), "{findings:?}");
+    assert!(
+        findings.iter().any(|finding| !finding.fatal && finding.text.contains("same volume")),
+        "{findings:?}"
+    );
     let apart = ground.tmpfs("apart", "size=64k,mode=700");
     assert!(check_destination(&one_folder(&apart), &code(), &[source]).is_empty());
 }
@@ -154,7 +158,8 @@ fn a_share_must_be_mounted() {
     assert_eq!(root.stdout, b"/\n", "this test needs a temporary folder on the root file system");
     for path in [away.clone(), away.join("not/yet")] {
         only(&fatal(&share(&path), &[]), "is not mounted");
-        let refused = SetBuilder::create(&share(&path), &code(), &run_id(1), &*Undos::new(ground.path("undos")));
+        let refused =
+            SetBuilder::create(&share(&path), &code(), &run_id(1), &*Undos::new(ground.path("undos")));
         assert!(refused.err().unwrap().text.contains("is not mounted"));
     }
     assert!(names_in(&away).is_empty());
@@ -190,6 +195,8 @@ fn files_and_databases_must_be_apart() {
     let folder = ground.folder("backup");
     assert!(fatal(&two_folders(&folder, &folder), &[]).iter().any(|text| text.contains("the same folder")));
     let within = folder.join("P01Backup/db");
-    assert!(fatal(&two_folders(&folder, &within), &[]).iter().any(|text| text.contains("lies inside the set")));
+    assert!(
+        fatal(&two_folders(&folder, &within), &[]).iter().any(|text| text.contains("lies inside the set"))
+    );
     assert_eq!(fatal(&two_folders(&folder, &ground.folder("db")), &[]), Vec::<String>::new());
 }

@@ -51,6 +51,12 @@ impl Ground {
         path
     }
 
+    /// Shows a folder under another name as well.
+    pub fn bind(&mut self, folder: &Path, target: &Path) {
+        run("mount", &["--bind", folder.to_str().unwrap(), target.to_str().unwrap()]);
+        self.mounts.push(target.to_owned());
+    }
+
     /// A loop-mounted file system made by `mkfs`, private.
     pub fn image(&mut self, name: &str, mkfs: &[&str], megabytes: u64) -> PathBuf {
         let path = self.folder(name);
@@ -86,7 +92,10 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
         .output()
         .unwrap_or_else(|error| panic!("this test needs {program}: {error}"));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{program} {arguments:?} (this test needs root and loop mounts): {text}");
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?} (this test needs root and loop mounts): {text}"
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -105,7 +114,9 @@ impl Undos {
     pub fn reconcile(path: &Path) {
         let text = fs::read_to_string(path).unwrap_or_default();
         for line in text.lines() {
-            let Undo::RemoveTree { path, run } = serde_json::from_str(line).unwrap() else { panic!("{line}") };
+            let Undo::RemoveTree { path, run } = serde_json::from_str(line).unwrap() else {
+                panic!("{line}")
+            };
             if fs::read_to_string(path.join(Undo::MARKER)).is_ok_and(|found| found.trim() == run) {
                 fs::remove_dir_all(&path).unwrap();
             }
@@ -132,7 +143,12 @@ pub struct Ear(pub Mutex<Vec<Event>>);
 impl Ear {
     pub fn problems(&self) -> Vec<Problem> {
         let events = self.0.lock().unwrap();
-        events.iter().filter_map(|event| if let Event::Problem(problem) = event { Some(problem.clone()) } else { None }).collect()
+        events
+            .iter()
+            .filter_map(
+                |event| if let Event::Problem(problem) = event { Some(problem.clone()) } else { None },
+            )
+            .collect()
     }
 }
 
@@ -159,7 +175,11 @@ pub fn one_folder(folder: &Path) -> Destination {
 }
 
 pub fn two_folders(files: &Path, databases: &Path) -> Destination {
-    Destination { files: Some(files.to_owned()), databases: Some(databases.to_owned()), ..Destination::default() }
+    Destination {
+        files: Some(files.to_owned()),
+        databases: Some(databases.to_owned()),
+        ..Destination::default()
+    }
 }
 
 /// One run at a destination: what a coordinator does with the archive.
@@ -209,12 +229,24 @@ impl TestRun {
         }
     }
 
-    pub fn tree(&mut self, component: &str, place: Place, folder: &str, source: TreeSource) -> Result<(), SinkError> {
+    pub fn tree(
+        &mut self,
+        component: &str,
+        place: Place,
+        folder: &str,
+        source: TreeSource,
+    ) -> Result<(), SinkError> {
         let context = self.context(component, place);
         self.builder.sink(place, &context.component).tree(&context, folder, source)
     }
 
-    pub fn stream(&mut self, component: &str, place: Place, file: &str, content: &[u8]) -> Result<u64, SinkError> {
+    pub fn stream(
+        &mut self,
+        component: &str,
+        place: Place,
+        file: &str,
+        content: &[u8],
+    ) -> Result<u64, SinkError> {
         let context = self.context(component, place);
         self.builder.sink(place, &context.component).stream(&context, file, &mut &content[..])
     }
@@ -274,7 +306,8 @@ pub fn walked(root: &Path) -> TreeSource {
 pub fn plant_source(root: &Path, version: &str) {
     fs::create_dir_all(root.join("folder/empty")).unwrap();
     for name in odd_names() {
-        fs::write(root.join(OsStr::from_bytes(&name)), [b"content ", &name[..], version.as_bytes()].concat()).unwrap();
+        fs::write(root.join(OsStr::from_bytes(&name)), [b"content ", &name[..], version.as_bytes()].concat())
+            .unwrap();
     }
     fs::write(root.join("folder/big"), version.repeat(100_000)).unwrap();
     fs::write(root.join("folder/none"), b"").unwrap();
@@ -285,16 +318,27 @@ pub fn plant_source(root: &Path, version: &str) {
 }
 
 pub fn odd_names() -> Vec<Vec<u8>> {
-    [&b"plain"[..], b"two words", b"new\nline", b"return\rhere", b"back\\slash", b"\xff\xfe invalid", "größe 大".as_bytes(), b" lead", b"*"]
-        .map(<[u8]>::to_vec)
-        .to_vec()
+    [
+        &b"plain"[..],
+        b"two words",
+        b"new\nline",
+        b"return\rhere",
+        b"back\\slash",
+        b"\xff\xfe invalid",
+        "größe 大".as_bytes(),
+        b" lead",
+        b"*",
+    ]
+    .map(<[u8]>::to_vec)
+    .to_vec()
 }
 
-/// Makes files and trees older than what counts as just changed.
-pub fn age(_root: &Path) {}
-
 /// A whole run with one file tree and one database dump.
-pub fn publish_version(ground: &Path, destination: &Destination, number: u64) -> Result<BackupSet, ArchiveError> {
+pub fn publish_version(
+    ground: &Path,
+    destination: &Destination,
+    number: u64,
+) -> Result<BackupSet, ArchiveError> {
     fill_version(ground, destination, number)?.publish()
 }
 
@@ -313,7 +357,11 @@ pub fn fill_version(ground: &Path, destination: &Destination, number: u64) -> Re
 pub fn damage(set: &BackupSet) -> Vec<String> {
     let monitor: Arc<dyn Monitor> = Arc::new(NoMonitor);
     let report = set.verify(&monitor, &Cancel::default()).unwrap();
-    report.damage.into_iter().map(|problem| format!("{}: {}", problem.path.unwrap_or_default(), problem.text)).collect()
+    report
+        .damage
+        .into_iter()
+        .map(|problem| format!("{}: {}", problem.path.unwrap_or_default(), problem.text))
+        .collect()
 }
 
 /// Heals a destination.
@@ -323,8 +371,10 @@ pub fn mend(destination: &Destination) -> Vec<String> {
 
 /// The names in a folder, sorted.
 pub fn names_in(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
