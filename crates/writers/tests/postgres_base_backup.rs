@@ -3,8 +3,11 @@
 mod postgres_support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use postgres_support::*;
 use stillpoint_model::site_file::{PostgresMethod, PostgresSettings};
@@ -93,4 +96,186 @@ fn postgresql_alone_restores_the_set_by_hand() {
     let restored = Cluster::start_with(data, None, &settings);
     assert_eq!(restored.number("postgres", "SELECT max(n) FROM ledger"), marker);
     assert_eq!(restored.number("postgres", "SELECT count(*) FROM ledger"), marker);
+}
+
+fn identify(settings: PostgresSettings) -> Result<Description, WriterError> {
+    BaseBackupWriter::new(settings).identify(&Run::new("look").context, soon())
+}
+
+fn refusal(settings: PostgresSettings) -> String {
+    identify(settings).unwrap_err().to_string()
+}
+
+#[test]
+fn a_server_that_cannot_be_backed_up_is_refused_with_the_remedy() {
+    let settings = "wal_level = minimal\nmax_wal_senders = 0";
+    let minimal = Cluster::create(settings);
+    let method = PostgresMethod::BaseBackup;
+    assert!(refusal(minimal.settings(method)).contains("set wal_level = replica"));
+    drop(minimal);
+
+    let cluster = Cluster::create("max_wal_senders = 1");
+    let text = refusal(cluster.settings(method));
+    assert!(text.contains("max_wal_senders = 2 or more"), "{text}");
+    let text = refusal(PostgresSettings { port: 1, ..cluster.settings(method) });
+    assert!(text.contains("port 1") && text.contains("check that the server runs"), "{text}");
+    cluster.run("postgres", "CREATE ROLE limited LOGIN");
+    cluster.run("postgres", "ALTER ROLE postgres PASSWORD 'right'; ALTER ROLE limited PASSWORD 'right'");
+    let limited = PostgresSettings { user: "limited".into(), ..cluster.settings(method) };
+    cluster.run("postgres", "ALTER SYSTEM SET max_wal_senders = 10");
+    let mut cluster = cluster;
+    cluster.stop();
+    let cluster = Cluster::start(cluster.data.clone(), None);
+    let text = refusal(PostgresSettings { bin: Some("/proc".into()), ..cluster.settings(method) });
+    assert!(text.contains("pg_basebackup") && text.contains("set bin in the site file"), "{text}");
+    let text = refusal(limited.clone());
+    assert!(text.contains("ALTER ROLE limited REPLICATION"), "{text}");
+    cluster.run("postgres", "ALTER ROLE limited REPLICATION");
+    let text = refusal(limited);
+    assert!(text.contains("GRANT pg_read_all_settings TO limited"), "{text}");
+
+    fs::write(cluster.data.join("pg_hba.conf"), "local all all password\n").unwrap();
+    signal(cluster.pid(), libc::SIGHUP);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    let mut settings = PostgresSettings { password_file: Some(file.clone()), ..cluster.settings(method) };
+    let write = |password: &str| {
+        fs::write(&file, password).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    write("wrong\n");
+    let deadline = soon();
+    // The signal takes a moment to be heeded.
+    let text = loop {
+        match identify(settings.clone()) {
+            Err(error) => break error.to_string(),
+            Ok(_) => assert!(!deadline.passed(), "a wrong password was taken"),
+        }
+    };
+    assert!(text.contains("password authentication failed") && text.contains("set password_file"), "{text}");
+    write("right\n");
+    identify(settings.clone()).unwrap();
+    settings.password_file = None;
+    let text = refusal(settings);
+    assert!(text.contains("password_file") && text.contains(".pgpass"), "{text}");
+}
+
+#[test]
+fn a_standby_is_refused_because_no_restore_point_can_be_made_there() {
+    let primary = Cluster::create("");
+    let folder = temp_folder();
+    let data = folder.path().join("standby");
+    let copied = as_server_user("pg_basebackup")
+        .args(["-U", "postgres", "-X", "fetch", "--write-recovery-conf", "--checkpoint=fast", "-D"])
+        .arg(server_folder(&data))
+        .arg("-h")
+        .arg(&primary.socket)
+        .status();
+    assert!(copied.unwrap().success());
+    let standby = Cluster::start(data, None);
+    let text = refusal(standby.settings(PostgresMethod::BaseBackup));
+    assert!(text.contains("is a standby"), "{text}");
+}
+
+#[test]
+fn a_server_that_hangs_in_the_cut_is_late_and_left_behind() {
+    let cluster = Cluster::create("");
+    let run = Run::new("hang");
+    let mut writer = writer(&cluster);
+    writer.identify(&run.context, soon()).unwrap();
+    writer.prepare(&run.context, soon()).unwrap();
+    writer.freeze(&run.context, soon()).unwrap();
+    let backend = "SELECT pid::bigint FROM pg_stat_activity \
+                   WHERE application_name = 'stillpoint' AND backend_type = 'client backend'";
+    let backend = u32::try_from(cluster.number("postgres", backend)).unwrap();
+    signal(backend, libc::SIGSTOP);
+    let since = Instant::now();
+    let result = writer.cut(&run.context, Deadline::after(Duration::from_millis(500)));
+    let waited = since.elapsed();
+    writer.release(&run.context).unwrap();
+    let released = since.elapsed();
+    signal(backend, libc::SIGCONT);
+    assert!(matches!(result, Err(WriterError::Late { .. })), "{result:?}");
+    assert!(waited < Duration::from_millis(1500), "{waited:?}");
+    assert!(released < Duration::from_secs(10), "{released:?}");
+    assert_eq!(run.open_undos(), 0);
+}
+
+fn wait_until_nothing_streams(cluster: &Cluster) {
+    let deadline = soon();
+    let busy =
+        "SELECT (SELECT count(*) FROM pg_replication_slots) + (SELECT count(*) FROM pg_stat_replication)";
+    while cluster.number("postgres", busy) > 0 {
+        assert!(!deadline.passed(), "a slot or a stream was left behind");
+    }
+}
+
+#[test]
+fn nothing_streams_on_after_a_run_that_was_given_up() {
+    let cluster = Cluster::create("");
+    let give_up = |name: &str, prepare: &dyn Fn(&Run), check: &dyn Fn(WriterError)| {
+        let run = Run::new(name);
+        let mut writer = writer(&cluster);
+        writer.identify(&run.context, soon()).unwrap();
+        prepare(&run);
+        check(writer.prepare(&run.context, soon()).unwrap_err());
+        writer.release(&run.context).unwrap();
+        writer.release(&run.context).unwrap();
+        assert_eq!(run.open_undos(), 0);
+        wait_until_nothing_streams(&cluster);
+    };
+    give_up("cancelled", &|run| run.context.cancel.cancel(), &|error| {
+        assert!(matches!(error, WriterError::Cancelled), "{error}")
+    });
+    give_up("refused", &|run| run.undos.refuse.store(true, Ordering::SeqCst), &|error| {
+        assert!(matches!(error, WriterError::Undo(_)), "{error}")
+    });
+
+    // The log receiver dies between prepare and freeze.
+    let run = Run::new("killed");
+    let mut writer = writer(&cluster);
+    writer.identify(&run.context, soon()).unwrap();
+    writer.prepare(&run.context, soon()).unwrap();
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_replication";
+    assert_eq!(cluster.number("postgres", end), 1);
+    let deadline = soon();
+    let error = loop {
+        match writer.freeze(&run.context, soon()) {
+            Err(error) => break error.to_string(),
+            Ok(()) => assert!(!deadline.passed(), "a dead receiver was not noticed"),
+        }
+    };
+    assert!(error.contains("pg_receivewal") && error.contains("still needed"), "{error}");
+    writer.release(&run.context).unwrap();
+    wait_until_nothing_streams(&cluster);
+}
+
+#[test]
+fn a_broken_archive_does_not_hold_the_backup_up_and_settings_outside_are_kept() {
+    let etc = temp_folder();
+    let cluster = Cluster::create("archive_mode = on\narchive_command = 'false'\n");
+    let (conf, hba) = (etc.path().join("postgresql.conf"), etc.path().join("pg_hba.conf"));
+    fs::create_dir(etc.path().join("conf.d")).unwrap();
+    fs::write(etc.path().join("conf.d/more.conf"), "work_mem = '5MB'\n").unwrap();
+    fs::write(&hba, "local all all trust\nlocal replication all trust\n").unwrap();
+    let text = fs::read_to_string(cluster.data.join("postgresql.conf")).unwrap();
+    fs::write(&conf, format!("{text}\nhba_file = '{}'\ninclude_dir = 'conf.d'\n", hba.display())).unwrap();
+    let mut cluster = cluster;
+    cluster.stop();
+    let file = format!("config_file={}", conf.display());
+    let restarted = Cluster::start_with(cluster.data.clone(), None, &[&file]);
+
+    let application = Application::start(&restarted, &["postgres"]);
+    let run = Run::new("archive");
+    let (stored, _, _) = run.back_up(&mut writer(&restarted), &application, || {});
+    assert_eq!(run.problems(), Vec::<String>::new());
+    let facts: BaseBackupFacts = serde_json::from_value(stored.facts).unwrap();
+    let kept: Vec<(&str, PathBuf)> =
+        facts.settings_files.iter().map(|file| (file.role.as_str(), file.path.clone())).collect();
+    let more = etc.path().join("conf.d/more.conf");
+    assert_eq!(kept, [("include", more.clone()), ("hba_file", hba), ("config_file", conf)]);
+    let copy = stored.folder.join("config").join(&facts.settings_files[0].stored);
+    assert_eq!(fs::read(copy).unwrap(), fs::read(more).unwrap());
+    let log = fs::read_dir(stored.folder.join("base/pg_wal")).unwrap().flatten();
+    assert!(!log.into_iter().any(|entry| entry.file_name().len() == 24), "the log is in the set twice");
 }

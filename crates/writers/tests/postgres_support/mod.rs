@@ -228,9 +228,9 @@ impl Application {
         let noise = std::thread::spawn(move || {
             while !stop.load(Ordering::SeqCst) {
                 client
-                    .batch_execute("INSERT INTO noise SELECT repeat('x', 100) FROM generate_series(1, 50)")
+                    .batch_execute("INSERT INTO noise SELECT repeat('x', 100) FROM generate_series(1, 10)")
                     .unwrap();
-                std::thread::sleep(Duration::from_millis(2));
+                std::thread::sleep(Duration::from_millis(4));
             }
         });
         application.threads = vec![ledger, noise];

@@ -155,18 +155,20 @@ const OTHERS: [&str; 21] = [
     "pg_tablespace",
 ];
 
-/// A number for all that a schema dump would hold: it is the same as long as nothing of that changes. Of `pg_class` only
-/// the columns count that no VACUUM, ANALYZE, TRUNCATE or REINDEX changes. In a transaction that has its view, it is that
-/// of the view.
+/// A text for all that a schema dump would hold: it stays the same only as long as nothing of that changes. In a
+/// transaction that has its view, it is that of the view.
+///
+/// It counts the rows of each catalog and adds up the transactions that wrote them (`xmin`): a later transaction has a
+/// higher number, so that with as many rows as before the sum is higher. VACUUM and ANALYZE write in place. TRUNCATE and
+/// REINDEX write rows of `pg_class`, so of those the content counts that they do not touch.
 pub fn fingerprint(session: &mut Session, deadline: Deadline) -> Result<String, WriterError> {
     let act = format!("take the fingerprint of the schema of database {}", session.database());
     let part = |catalog: &str, row: &str, condition: String| {
         format!(
-            "SELECT '{catalog}' AS name, count(*) AS rows, \
-             sum(pg_catalog.hashtextextended({row}::text, 0)::numeric) AS hash FROM pg_catalog.{catalog} x{condition}"
+            "SELECT '{catalog}' AS name, count(*) AS rows, sum({row}) AS hash FROM pg_catalog.{catalog} x{condition}"
         )
     };
-    let whole = "pg_catalog.to_jsonb(x)";
+    let whole = "x.xmin::text::bigint";
     let schemas = "SELECT oid FROM pg_catalog.pg_namespace WHERE nspname ~ '^pg_(toast_)?temp_'";
     let temporary = "SELECT oid FROM pg_catalog.pg_class WHERE relpersistence = 't'";
     let relations = OF_RELATIONS
@@ -176,9 +178,9 @@ pub fn fingerprint(session: &mut Session, deadline: Deadline) -> Result<String, 
         .iter()
         .map(|(catalog, column)| part(catalog, whole, format!(" WHERE {column} NOT IN ({schemas})")));
     let others = OTHERS.iter().map(|catalog| part(catalog, whole, String::new()));
-    let class = "(oid, relname, relnamespace, relowner, relkind, relpersistence, reltablespace, reloptions, relacl, \
+    let class = "pg_catalog.hashtextextended((oid, relname, relnamespace, relowner, relkind, relpersistence, reltablespace, reloptions, relacl, \
          relispopulated, relispartition, pg_catalog.pg_get_expr(relpartbound, oid), relrowsecurity, \
-         relforcerowsecurity, relreplident)";
+         relforcerowsecurity, relreplident)::text, 0)::numeric";
     let own = [
         part("pg_class", class, " WHERE relpersistence <> 't'".into()),
         part("pg_namespace", whole, " WHERE nspname !~ '^pg_(toast_)?temp_'".into()),
