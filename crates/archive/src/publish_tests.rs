@@ -4,6 +4,7 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::cmp::Ordering;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -141,7 +142,7 @@ fn whole(root: &Path, case: &str) -> Option<String> {
 }
 
 fn check_after_reconcile(ground: &Ground, destination: &Destination, case: &str, allowed: &[Option<String>]) {
-    let root = ground.path("backup");
+    let root = destination.folder.clone().or(destination.files.clone()).unwrap();
     // Whoever opens a set before anything is healed finds a whole one too.
     let before = whole(&root, case);
     assert!(allowed.contains(&before), "{case}: {before:?}");
@@ -163,7 +164,11 @@ fn check_after_reconcile(ground: &Ground, destination: &Destination, case: &str,
     mend(destination);
     if destination.databases.is_some() {
         // Without any published set, nothing says that a part belongs to none: it is removed once there is one.
-        assert_eq!(names_in(&ground.path("databases")), part(run_id(3).as_str()), "{case}: leftovers of the next run");
+        assert_eq!(
+            names_in(&ground.path("databases")),
+            part(run_id(3).as_str()),
+            "{case}: leftovers of the next run"
+        );
     }
 }
 
@@ -171,7 +176,7 @@ fn check_after_reconcile(ground: &Ground, destination: &Destination, case: &str,
 fn a_publish_killed_at_any_point_leaves_the_old_set_or_the_new_one_whole() {
     for form in Form::all() {
         for step in STEPS.into_iter().filter(|step| form.passes(*step)) {
-            let ground = Ground::new();
+            let ground = Ground::in_memory();
             let destination = form.destination(&ground);
             let old = form.old_set.then(|| {
                 let set = publish_version(ground.top.path(), &destination, 1).unwrap();
@@ -195,7 +200,7 @@ fn a_publish_killed_at_any_point_leaves_the_old_set_or_the_new_one_whole() {
 fn a_publish_that_fails_at_any_point_says_so_and_leaves_a_whole_set() {
     for form in Form::all() {
         for step in STEPS.into_iter().filter(|step| form.passes(*step)) {
-            let ground = Ground::new();
+            let ground = Ground::in_memory();
             let destination = form.destination(&ground);
             let old = form.old_set.then(|| {
                 let set = publish_version(ground.top.path(), &destination, 1).unwrap();
@@ -207,6 +212,52 @@ fn a_publish_that_fails_at_any_point_says_so_and_leaves_a_whole_set() {
             // The removal of the old set may fail without harm.
             assert!(failed.is_err() || step == PublishStep::Unmarked, "{case}");
             check_after_reconcile(&ground, &destination, &case, &[old, Some(run_id(2).to_string())]);
+        }
+    }
+}
+
+/// Copies the disk as it is at each point, without syncing anything: what a power cut at that moment leaves.
+struct PowerCuts(PathBuf);
+
+impl PowerCuts {
+    fn image(&self, step: PublishStep) -> PathBuf {
+        self.0.with_extension(format!("{step:?}"))
+    }
+}
+
+impl Faults for PowerCuts {
+    fn reached(&self, step: PublishStep) -> Result<(), ArchiveError> {
+        support::run(
+            "cp",
+            &["--sparse=always", self.0.to_str().unwrap(), self.image(step).to_str().unwrap()],
+        );
+        Ok(())
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_point_leaves_the_old_set_or_the_new_one_whole() {
+    for (mkfs, megabytes) in [(&["mkfs.ext4", "-q"][..], 24), (&["mkfs.xfs", "-q"][..], 320)] {
+        let mut ground = Ground::in_memory();
+        let disk = ground.image("disk", mkfs, megabytes);
+        let destination = one_folder(&disk.join("backup"));
+        publish_version(ground.top.path(), &destination, 1).unwrap();
+        let cuts = PowerCuts(ground.path("disk.img"));
+        let run = fill_version(ground.top.path(), &destination, 2).unwrap();
+        let (facts, kit, monitor) = (run.facts(), run.kit().clone(), run.monitor());
+        Publication::new(run.builder, facts, &monitor, &cuts).unwrap().run(&kit).unwrap();
+        ground.unmount_image();
+        let swapped = STEPS.iter().position(|step| *step == PublishStep::Swapped).unwrap();
+        for (at, step) in STEPS.into_iter().enumerate().filter(|(_, step)| cuts.image(*step).exists()) {
+            ground.mount_image(&cuts.image(step), &disk);
+            let [old, new] = [1, 2].map(|number| Some(run_id(number).to_string()));
+            let allowed = match at.cmp(&swapped) {
+                Ordering::Less => vec![old],
+                Ordering::Equal => vec![old, new],
+                Ordering::Greater => vec![new],
+            };
+            check_after_reconcile(&ground, &destination, &format!("{} {step:?}", mkfs[0]), &allowed);
+            ground.unmount_image();
         }
     }
 }
@@ -225,7 +276,7 @@ fn what_was_written_wrongly_is_never_published() {
             Ok(())
         }
     }
-    let ground = Ground::new();
+    let ground = Ground::in_memory();
     let destination = one_folder(&ground.folder("backup"));
     let old = publish_version(ground.top.path(), &destination, 1).unwrap();
     let run = fill_version(ground.top.path(), &destination, 2).unwrap();

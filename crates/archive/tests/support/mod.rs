@@ -31,6 +31,14 @@ impl Ground {
         Self { top, mounts: Vec::new(), loops: Vec::new() }
     }
 
+    /// In memory where there is such a place: for tests that sync often and whose faults are those of processes.
+    pub fn in_memory() -> Self {
+        let shared = Path::new("/dev/shm");
+        let place = if shared.is_dir() { shared.to_owned() } else { std::env::temp_dir() };
+        let top = tempfile::Builder::new().prefix("stillpoint-archive-").tempdir_in(place).unwrap();
+        Self { top, mounts: Vec::new(), loops: Vec::new() }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.top.path().join(name)
     }
@@ -65,12 +73,23 @@ impl Ground {
         let mut argv = mkfs[1..].to_vec();
         argv.push(image.to_str().unwrap());
         run(mkfs[0], &argv);
+        self.mount_image(&image, &path);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        path
+    }
+
+    /// Mounts an image at a folder.
+    pub fn mount_image(&mut self, image: &Path, path: &Path) {
         let device = run("losetup", &["-f", "--show", image.to_str().unwrap()]).trim().to_owned();
         self.loops.push(device.clone());
         run("mount", &[&device, path.to_str().unwrap()]);
-        self.mounts.push(path.clone());
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        path
+        self.mounts.push(path.to_owned());
+    }
+
+    /// Unmounts the last image that was mounted.
+    pub fn unmount_image(&mut self) {
+        run("umount", &[self.mounts.pop().unwrap().to_str().unwrap()]);
+        run("losetup", &["-d", &self.loops.pop().unwrap()]);
     }
 }
 
