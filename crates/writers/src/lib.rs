@@ -4,3 +4,5 @@ pub mod command;
 pub mod postgres;
 pub mod process;
 pub mod services;
+pub mod sqlite;
+mod tree_work;
