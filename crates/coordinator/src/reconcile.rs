@@ -40,7 +40,7 @@ pub fn reconcile(state: &StateFolder, lock: &StateLock) -> Result<ReconcileRepor
     let Some(found) = found else { return Ok(ReconcileReport::default()) };
     let mut healing = Healing::new(&found);
     healing.take_report(state);
-    if healing.open.is_empty() && found.is_closed() {
+    if healing.open.is_empty() && healing.settled.is_empty() && found.is_closed() {
         retire_report(state);
         return Ok(ReconcileReport::default());
     }

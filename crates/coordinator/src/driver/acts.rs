@@ -87,6 +87,7 @@ impl Driver<'_> {
             sink: (step == Step::Capture).then(|| self.stage.sink(&self.names[who])),
         };
         let act = Act::Call(step, who);
+        let wait = deadline - now;
         self.pending.push(Pending { act, deadline, wait, cancel });
         if !self.actors[who].order(order) {
             let result = Err(ActError::Panic("its thread is gone".to_owned()));
@@ -95,7 +96,8 @@ impl Driver<'_> {
         }
     }
 
-    /// Carries out what a participant registered, on a thread of its own: it may take long, or hang.
+    /// Carries out what a participant registered, on a thread of its own: it may take long, or hang. One that registered
+    /// nothing, or settled all, holds nothing: that is the contract of a writer.
     fn carry_out(&mut self, act: Act, who: usize, urgencies: &'static [Urgency]) {
         let own = self.intents.of(Some(who), urgencies);
         let wait = match act {
@@ -111,8 +113,6 @@ impl Driver<'_> {
         if let Some(force) = self.window.and_then(|window| window.force) {
             deadline = deadline.min(force.max(Instant::now() + TICK));
         }
-        // A writer that said that it could not thaw, and left no other way: nobody knows whether its component works.
-        let no_way = own.is_empty().then(|| self.known[who].thaw_failure.clone()).flatten();
         let settle = !self.actors[who].is_abandoned();
         let (intents, hook, tell) = (self.intents.clone(), self.settings.hook.clone(), self.tell.clone());
         let name = words::act_name(act, &self.names);
@@ -122,7 +122,6 @@ impl Driver<'_> {
             failures.extend(hook.before(&name).err());
             if failures.is_empty() {
                 failures.extend(intents.carry_out(Some(who), urgencies, settle));
-                failures.extend(no_way.filter(|_| matches!(act, Act::Undo(_))));
                 failures.extend(hook.after(&name).err());
             }
             let result =
