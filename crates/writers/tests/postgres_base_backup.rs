@@ -279,3 +279,97 @@ fn a_broken_archive_does_not_hold_the_backup_up_and_settings_outside_are_kept() 
     let log = fs::read_dir(stored.folder.join("base/pg_wal")).unwrap().flatten();
     assert!(!log.into_iter().any(|entry| entry.file_name().len() == 24), "the log is in the set twice");
 }
+
+#[test]
+fn a_recovered_cluster_is_started_refuses_to_be_replaced_unasked_and_can_be_backed_up_again() {
+    let sockets = temp_folder();
+    let socket = server_folder(&sockets.path().join("s"));
+    let cluster = Cluster::create(&format!("unix_socket_directories = '{}'", socket.display()));
+    let application = Application::start(&cluster, &["postgres"]);
+    let run = Run::new("first");
+    let (stored, marker, _) = run.back_up(&mut writer(&cluster), &application, || {});
+    drop((application, cluster));
+
+    let target = temp_folder();
+    let data = target.path().join("new place");
+    let settings = PostgresSettings {
+        data: Some(data.clone()),
+        ..postgres_support::settings(PostgresMethod::BaseBackup, &socket)
+    };
+    let context = Context { workspace: server_like_workspace(&run), ..run.context.clone() };
+    let mut restorer = BaseBackupRestorer::new(settings.clone());
+    assert_eq!(restorer.obstacles(&stored).unwrap(), Vec::<String>::new());
+    restorer.restore(&context, &stored, &RestoreOptions::default(), soon()).unwrap();
+    restorer.start(&context, soon()).unwrap();
+    restorer.start(&context, soon()).unwrap();
+    let running = RunningServer(data.clone());
+
+    // The recovered cluster is on a second timeline now.
+    let mut client = settings_client(&settings);
+    assert_eq!(client.query_one("SELECT max(n) FROM ledger", &[]).unwrap().get::<_, i64>(0), marker);
+    client.batch_execute("INSERT INTO ledger VALUES (-1, 0)").unwrap();
+    let again = Run::new("second");
+    let mut second = BaseBackupWriter::new(settings.clone());
+    second.identify(&again.context, soon()).unwrap();
+    second.prepare(&again.context, soon()).unwrap();
+    client.batch_execute("INSERT INTO ledger VALUES (-2, 0)").unwrap();
+    second.freeze(&again.context, soon()).unwrap();
+    second.cut(&again.context, soon()).unwrap();
+    client.batch_execute("INSERT INTO ledger VALUES (-3, 0)").unwrap();
+    let stored_again = again.capture(&mut second);
+    second.release(&again.context).unwrap();
+    drop(client);
+
+    let overwrite = RestoreOptions { overwrite: true };
+    let context = Context { workspace: server_like_workspace(&again), ..again.context.clone() };
+    let mut restorer = BaseBackupRestorer::new(settings.clone());
+    let error = restorer.restore(&context, &stored_again, &overwrite, soon()).unwrap_err().to_string();
+    assert!(error.contains("runs on") && error.contains("stop it first"), "{error}");
+    drop(running);
+    let error = restorer.restore(&context, &stored_again, &RestoreOptions::default(), soon());
+    assert!(error.unwrap_err().to_string().contains("would be replaced"));
+    let restored = restorer.restore(&context, &stored_again, &overwrite, soon()).unwrap();
+    assert!(restored.notes.iter().any(|note| note.contains("new place.before-second")), "{restored:?}");
+    assert!(target.path().join("new place.before-second/PG_VERSION").is_file());
+    restorer.start(&context, soon()).unwrap();
+    let _running = RunningServer(data);
+    let least = settings_client(&settings).query_one("SELECT min(n) FROM ledger", &[]).unwrap();
+    assert_eq!(least.get::<_, i64>(0), -2);
+}
+
+/// A server that a restorer started; stopped with the value.
+struct RunningServer(PathBuf);
+
+impl Drop for RunningServer {
+    fn drop(&mut self) {
+        let stopped = as_server_user("pg_ctl")
+            .args(["stop", "-w", "-m", "immediate", "-s", "-D"])
+            .arg(&self.0)
+            .status();
+        assert!(std::thread::panicking() || stopped.unwrap().success());
+    }
+}
+
+fn settings_client(settings: &PostgresSettings) -> postgres::Client {
+    let mut config = postgres::Config::new();
+    config.host(&settings.host).user("postgres").dbname("postgres");
+    config.connect(postgres::NoTls).unwrap()
+}
+
+#[test]
+fn a_restore_point_that_is_not_in_the_log_fails_the_restore_instead_of_ending_it_early() {
+    let cluster = Cluster::create("");
+    let application = Application::start(&cluster, &["postgres"]);
+    let run = Run::new("damage");
+    let (mut stored, _, _) = run.back_up(&mut writer(&cluster), &application, || {});
+    let settings = restored_settings(&cluster, &run);
+    let context = Context { workspace: server_like_workspace(&run), ..run.context.clone() };
+    stored.facts["restore_point"] = "stillpoint-never-made".into();
+    let mut restorer = BaseBackupRestorer::new(settings);
+    let error =
+        restorer.restore(&context, &stored, &RestoreOptions::default(), soon()).unwrap_err().to_string();
+    assert!(
+        error.contains("stillpoint-never-made") && error.contains("before configured recovery target"),
+        "{error}"
+    );
+}

@@ -208,7 +208,7 @@ fn a_server_that_hangs_in_the_cut_is_late_and_left_behind() {
     let waited = since.elapsed();
     signal(backend, libc::SIGCONT);
     assert!(matches!(result, Err(WriterError::Late { .. })), "{result:?}");
-    assert!(waited < Duration::from_millis(500 + 1000 + 2000), "{waited:?}");
+    assert!(waited < Duration::from_millis(1500), "{waited:?}");
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct Session {
     jobs: Option<Sender<Job>>,
     ended: Receiver<()>,
     database: String,
+    /// Whether its end is not waited for any more.
+    left: bool,
 }
 
 impl Session {
@@ -65,7 +67,7 @@ impl Session {
             })
             .map_err(|error| WriterError::Service { act: act.clone(), reason: error.to_string() })?;
         match opening.recv_deadline(deadline.instant()) {
-            Ok(Ok(())) => Ok(Self { jobs: Some(jobs), ended, database: database.to_owned() }),
+            Ok(Ok(())) => Ok(Self { jobs: Some(jobs), ended, database: database.to_owned(), left: false }),
             Ok(Err(error)) => Err(WriterError::Service { act, reason: access.explain_refusal(&error) }),
             Err(RecvTimeoutError::Timeout) => Err(WriterError::Late { act }),
             Err(RecvTimeoutError::Disconnected) => Err(lost(&act)),
@@ -148,7 +150,7 @@ impl Session {
             }
             Err(RecvTimeoutError::Timeout) => {
                 // It answers too late, if at all: what it would do next is nobody's wish any more.
-                self.jobs = None;
+                (self.jobs, self.left) = (None, true);
                 Err(WriterError::Late { act: act.to_owned() })
             }
             Err(RecvTimeoutError::Disconnected) => Err(lost(act)),
@@ -162,8 +164,19 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.jobs = None;
-        let _ = self.ended.recv_timeout(CLOSE_WAIT);
+        close_all([self]);
+    }
+}
+
+/// Ends sessions, and waits for the end of all of them for as long as for one: their server may hang.
+pub fn close_all<'a>(sessions: impl IntoIterator<Item = &'a mut Session>) {
+    let mut closing: Vec<&mut Session> = sessions.into_iter().collect();
+    closing.iter_mut().for_each(|session| session.jobs = None);
+    let deadline = Deadline::after(CLOSE_WAIT);
+    for session in closing.iter_mut().filter(|session| !session.left) {
+        // What comes is the end of the thread.
+        let _ = session.ended.recv_deadline(deadline.instant());
+        session.left = true;
     }
 }
 

@@ -133,6 +133,11 @@ impl Held {
         self.session.query(&act, &statement, deadline).map(drop)
     }
 
+    /// The session, to be ended with others.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
     /// That the session still answers. No query: that would take the view too early.
     pub fn check(&mut self, deadline: Deadline) -> Result<(), WriterError> {
         let act = format!("see whether the session with database {} answers", self.session.database());

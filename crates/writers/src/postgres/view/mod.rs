@@ -19,7 +19,7 @@ use stillpoint_model::{
 
 use super::access::{Access, find_programs};
 use super::cluster::{Cluster, open_maintenance};
-use super::session::Session;
+use super::session::{Session, close_all};
 use catalog::Catalog;
 use held::Held;
 
@@ -206,6 +206,7 @@ impl Writer for ViewWriter {
     }
 
     fn release(&mut self, _context: &Context) -> Result<(), WriterError> {
+        close_all(self.held.iter_mut().map(Held::session));
         self.held.clear();
         Ok(())
     }
