@@ -122,7 +122,10 @@ fn collect(
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod order_tests {
     use super::*;
 
     fn shell(script: &str, timeout_ms: u64) -> Undo {

@@ -137,7 +137,7 @@ fn run(argv: &[String], limit: Duration, commands: &Commands) -> Result<(ExitSta
     if let Some(score) = commands.oom_score_adj.clone() {
         // SAFETY: between fork and exec only open, write and close are called, which are async-signal-safe, on memory
         // that was allocated before the fork.
-        unsafe { command.pre_exec(move || Ok(own_oom_score(&score))) };
+        unsafe { command.pre_exec(move || own_oom_score(&score)) };
     }
     let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
     let ended = wait_for(&mut child, limit);
@@ -151,11 +151,13 @@ fn run(argv: &[String], limit: Duration, commands: &Commands) -> Result<(ExitSta
     ended
 }
 
-fn own_oom_score(score: &str) {
+/// Best effort: a command with the guard's own score still does its work.
+fn own_oom_score(score: &str) -> std::io::Result<()> {
     use rustix::fs::{Mode, OFlags};
     if let Ok(file) = rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::WRONLY, Mode::empty()) {
         let _ = rustix::io::write(&file, score.as_bytes());
     }
+    Ok(())
 }
 
 /// Waits for the end of a child while reading what it says, so that it never blocks on a full pipe. What a grandchild
