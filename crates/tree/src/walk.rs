@@ -234,9 +234,12 @@ impl Walker {
         let obstacle = match self.barrier(&path, stat) {
             Some(text) => Some(text.to_owned()),
             None => match self.place.open_folder(&path) {
-                Ok(fd) => {
-                    names.read(fd.as_fd()).err().map(|e| format!("cannot read the folder: {}", reason(e)))
-                }
+                Ok(fd) => match names.read(fd.as_fd()) {
+                    Ok(()) => None,
+                    // Removed between opening and reading.
+                    Err(error) if is_gone(error) => return Ok(()),
+                    Err(error) => Some(format!("cannot read the folder: {}", reason(error))),
+                },
                 Err(error) if is_gone(error) => return Ok(()),
                 Err(error) => Some(format!("cannot open the folder: {}", reason(error))),
             },
