@@ -116,9 +116,13 @@ impl Writer for CommandWriter {
             }
             None => {
                 let mut running = self.program(context)?.start(self.limit(deadline))?;
-                let bytes = sink.stream(context, &self.settings.output, &mut running)?;
-                running.finish()?;
-                bytes
+                let taken = sink.stream(context, &self.settings.output, &mut running);
+                // How the program ended says more than that its stream broke.
+                match (running.finish(), taken) {
+                    (Ok(_), taken) => taken?,
+                    (Err(WriterError::Program { .. }), Err(error)) => return Err(error.into()),
+                    (Err(error), _) => return Err(error),
+                }
             }
         };
         if bytes == 0 {

@@ -1,6 +1,7 @@
 //! The writers: each knows one kind of component, makes it still, captures it and puts it back.
 
 pub mod command;
+pub mod files;
 pub mod postgres;
 pub mod process;
 pub mod services;
