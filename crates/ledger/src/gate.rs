@@ -136,6 +136,15 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicU64;
 
+    /// Lets the workers of a failing test end.
+    struct StopAtEnd<'a>(&'a Gate);
+
+    impl Drop for StopAtEnd<'_> {
+        fn drop(&mut self) {
+            self.0.stop();
+        }
+    }
+
     #[test]
     fn quiesce_returns_only_when_no_operation_is_under_way() {
         let (gate, under_way, done) = (Gate::new(3), AtomicU64::new(0), AtomicU64::new(0));
@@ -150,6 +159,7 @@ mod tests {
                     }
                 });
             }
+            let _end = StopAtEnd(&gate);
             for _ in 0..200 {
                 gate.quiesce(Duration::from_secs(10)).unwrap();
                 gate.quiesce(Duration::from_secs(10)).unwrap();
@@ -160,7 +170,6 @@ mod tests {
                 gate.resume();
                 gate.resume();
             }
-            gate.stop();
         });
         assert!(gate.quiesce(Duration::ZERO).is_err());
     }

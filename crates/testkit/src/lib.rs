@@ -8,11 +8,13 @@
 pub mod capability;
 mod cgroup;
 mod ledger_process;
+mod ledger_site;
 mod loop_mount;
 mod postgres_cluster;
 pub mod program;
 
 pub use cgroup::{Cgroup, CgroupFreezer};
 pub use ledger_process::{LedgerProcess, check_ledger, ledger_arguments};
+pub use ledger_site::{Backup, LedgerSite, QuietKind, StoreKind, TreeKind};
 pub use loop_mount::{Filesystem, LoopMount};
 pub use postgres_cluster::PostgresCluster;
