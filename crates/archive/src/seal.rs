@@ -18,7 +18,7 @@ use crate::{ArchiveError, Place, SetBuilder, disk};
 /// The program in the kit.
 const KIT_PROGRAM: &str = "stillpoint";
 /// The site file in the kit.
-const KIT_SITE_FILE: &str = "site.toml";
+pub(crate) const KIT_SITE_FILE: &str = "site.toml";
 /// The page for the worst day.
 const KIT_RECOVER: &str = "RECOVER.md";
 /// The versions of the tools that took part.

@@ -85,6 +85,11 @@ impl BackupSet {
         self.roots.databases.as_deref()
     }
 
+    /// The site file in its recovery kit.
+    pub fn site_file(&self) -> PathBuf {
+        self.folder().join(crate::layout::KIT).join(crate::seal::KIT_SITE_FILE)
+    }
+
     /// What the manifest says.
     pub fn facts(&self) -> &SetFacts {
         &self.facts
@@ -140,7 +145,7 @@ pub fn verify(
 }
 
 /// What a list of sets shows of one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct SetSummary {
     /// Its folder.
     pub folder: PathBuf,
@@ -149,7 +154,7 @@ pub struct SetSummary {
 }
 
 /// What a set says of itself.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct SetContent {
     /// Site code.
     pub site: SiteCode,

@@ -38,11 +38,6 @@ impl FilesystemKind {
         matches!(self.0, EXT | XFS | BTRFS | F2FS)
     }
 
-    /// Whether renaming an entry moves its own change time. POSIX allows both.
-    pub(crate) fn stamps_renames(self) -> bool {
-        matches!(self.0, EXT | XFS | BTRFS | F2FS | TMPFS)
-    }
-
     /// Whether change times come from this machine's clock.
     pub(crate) fn stamps_by_our_clock(self) -> bool {
         matches!(self.0, EXT | XFS | BTRFS | F2FS | TMPFS | OVERLAY | ZFS)

@@ -12,17 +12,16 @@ use crate::screen::{Screen, Style, bytes, span};
 
 /// `stillpoint verify`.
 pub fn verify(common: &Common, own: &SetArguments) -> Answer {
-    let set = BackupSet::open(&own.set)?;
-    let report = set.verify(&monitor(common), &cancel_on_signal())?;
+    let report = stillpoint_archive::verify(&own.set, &monitor(common), &cancel_on_signal())?;
     if common.json {
-        println!("{}", serde_json::json!({ "event": "verified", "set": set.folder(), "report": report }));
+        println!("{}", serde_json::json!({ "event": "verified", "set": own.set, "report": report }));
     } else if !common.quiet {
         let style = Style::for_stdout();
         for damage in &report.damage {
             let component = damage.component.as_ref().map_or("set", |name| name.as_str());
             println!("{} {component}: {}: {}", style.red("damaged:"), damage.path.as_deref().unwrap_or("-"), damage.text);
         }
-        println!("{} files, {} read from {}", report.files, bytes(report.bytes), set.folder().display());
+        println!("{} files, {} read from {}", report.files, bytes(report.bytes), own.set.display());
     }
     if report.damage.is_empty() {
         if !common.json && !common.quiet {
@@ -77,14 +76,19 @@ pub fn list(common: &Common, own: &ListArguments) -> Answer {
     }
     let style = Style::for_stdout();
     for set in &sets {
-        println!(
-            "{}  epoch {:<5} {}  {:<10} {}",
-            style.bold(set.site.as_str()),
-            set.epoch,
-            set.cut_at,
-            set.outcome.to_string(),
-            set.folder.display()
-        );
+        match &set.content {
+            Ok(content) => println!(
+                "{}  epoch {:<5} {}  {:<10} {} files, {}  {}",
+                style.bold(content.site.as_str()),
+                content.epoch,
+                content.cut_at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+                content.outcome.to_string(),
+                content.files,
+                bytes(content.bytes),
+                set.folder.display()
+            ),
+            Err(why) => println!("{} {}: {why}", style.red("not readable:"), set.folder.display()),
+        }
     }
     Ok(0)
 }

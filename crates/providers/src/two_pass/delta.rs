@@ -63,9 +63,14 @@ impl Here {
         matches!(self.entry.kind, Kind::Directory)
     }
 
+    /// Whether it is a regular file.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.entry.kind, Kind::File(_))
+    }
+
     /// Whether it is a file with several names.
     pub(super) fn is_linked(&self) -> bool {
-        self.links > 1 && matches!(self.entry.kind, Kind::File(_))
+        self.links > 1 && self.is_file()
     }
 }
 
@@ -110,18 +115,6 @@ impl Delta {
         }
     }
 
-    /// Whether nothing of the first list counts at `path`, because of a folder above it.
-    pub(super) fn is_under_whole(&self, path: &RelPath) -> bool {
-        let mut above = path.parent();
-        while let Some(folder) = above {
-            if matches!(self.facts.get(&folder), Some(Fact::Here(here)) if here.whole) {
-                return true;
-            }
-            above = folder.parent();
-        }
-        false
-    }
-
     /// Every path that was ever in it.
     pub(super) fn ever(&self) -> &BTreeSet<RelPath> {
         &self.ever
@@ -164,16 +157,16 @@ impl Delta {
         }
     }
 
-    /// Marks as gone what is known directly in a folder and not listed in it any more.
+    /// Forgets what is known in a folder, at any depth, by a name that is not listed in it any more.
     fn forget_unlisted(&mut self, folder: &RelPath, names: &Names) {
-        let gone: Vec<RelPath> = self
-            .below(folder)
-            .filter(|path| path.parent().as_ref() == Some(folder) && !is_listed(names, path))
-            .cloned()
-            .collect();
+        let unlisted = |path: &&RelPath| !is_listed(names, &child_towards(folder, path));
+        let gone: Vec<RelPath> = self.below(folder).filter(unlisted).cloned().collect();
         for path in gone {
-            self.forget_below(&path);
-            self.facts.insert(path, Fact::Gone);
+            if path.parent().as_ref() == Some(folder) {
+                self.facts.insert(path, Fact::Gone);
+            } else {
+                self.facts.remove(&path);
+            }
         }
     }
 }
@@ -191,4 +184,16 @@ pub(super) fn is_below(path: &RelPath, folder: &RelPath) -> bool {
 pub(super) fn is_listed(names: &Names, path: &RelPath) -> bool {
     let name = path.as_bytes().rsplit(|&b| b == b'/').next().unwrap_or_default();
     names.binary_search_by(|listed| (**listed).cmp(name)).is_ok()
+}
+
+/// The entry directly in `folder` that is `path` or that `path` lies in.
+pub(super) fn child_towards(folder: &RelPath, path: &RelPath) -> RelPath {
+    let mut child = path.clone();
+    while let Some(parent) = child.parent() {
+        if parent == *folder {
+            break;
+        }
+        child = parent;
+    }
+    child
 }

@@ -1,12 +1,12 @@
 //! The passes themselves: what they look at, in which order, and what they remember.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use stillpoint_model::{Context, Deadline, Event, Grade, Problem, ProviderError};
 use stillpoint_tree::{
-    Baseline, Filter, IndexAppender, IndexReader, Kind, MirrorOptions, RelPath, Timestamp, Transfer, mirror,
+    Baseline, Filter, IndexAppender, IndexReader, MirrorOptions, RelPath, Timestamp, Transfer, mirror,
 };
 
 use super::clock::Mark;
@@ -16,6 +16,7 @@ use super::links::Links;
 use super::mapped;
 use super::progress::PassProgress;
 use super::reader::Reader;
+use super::remembered::Remembered;
 use super::scan::Scan;
 use super::suspects::{Findings, Search};
 use super::take::{Manner, Taken, Taking, held_folder, tree_error};
@@ -55,8 +56,8 @@ pub(super) struct Engine {
     last: Mark,
     links: Links,
     delta: Delta,
-    /// The inodes of the folders of the first list, once a scan needed them.
-    folders: Option<HashMap<RelPath, u64>>,
+    /// What the first list says, once a scan needed it.
+    remembered: Option<Remembered>,
     mapped: Vec<mapped::Mapped>,
     /// When the cut began and ended.
     held: Option<(Mark, Mark)>,
@@ -83,7 +84,7 @@ impl Engine {
             last: mark,
             links: Links::default(),
             delta: Delta::default(),
-            folders: None,
+            remembered: None,
             mapped: Vec::new(),
             held: None,
             stirred: BTreeMap::new(),
@@ -278,15 +279,14 @@ impl Engine {
                 true
             }
         };
-        if must_scan && self.folders.is_none() {
-            self.folders = Some(self.folders_of_first_list()?);
+        if must_scan && self.remembered.is_none() {
+            self.expect_scans()?;
         }
         let first = self.first.threshold();
         let mut search =
             Search::new(&mut self.reader, &self.plan.filter, &self.delta, &mut self.links, first);
-        if let (true, Some(folders)) = (must_scan, &self.folders) {
-            let stamps_renames = self.filesystem.stamps_renames();
-            search.add_changed_since(self.last.threshold(), folders, stamps_renames);
+        if let (true, Some(remembered)) = (must_scan, &self.remembered) {
+            search.add_by_scan(remembered);
         }
         search.add_suspects(&suspects);
         Ok(search.finish())
@@ -304,21 +304,10 @@ impl Engine {
         suspects
     }
 
-    /// Learns the folders before a scan in the freeze needs them.
+    /// Learns what scans need, before one in the freeze needs it.
     pub(super) fn expect_scans(&mut self) -> Result<(), ProviderError> {
-        self.folders = Some(self.folders_of_first_list()?);
+        self.remembered = Some(Remembered::of_list(&self.first_list()).map_err(tree_error)?);
         Ok(())
-    }
-
-    fn folders_of_first_list(&self) -> Result<HashMap<RelPath, u64>, ProviderError> {
-        let mut folders = HashMap::new();
-        for entry in IndexReader::open(&self.first_list()).map_err(tree_error)? {
-            let entry = entry.map_err(tree_error)?;
-            if let (Kind::Directory, Some(origin)) = (&entry.kind, entry.origin) {
-                folders.insert(entry.path, origin.inode);
-            }
-        }
-        Ok(folders)
     }
 
     fn remember(&mut self, taken: Vec<Taken>) {
@@ -377,7 +366,9 @@ impl Engine {
             end: end.threshold(),
         };
         let found = comparison.run().map_err(tree_error)?;
-        self.stirred.extend(found.stirred.into_iter().map(|path| (path, 0)));
+        for path in found.stirred {
+            self.stirred.entry(path).or_insert(0);
+        }
         let count = found.missed.len();
         if count > 0 {
             let paths: Vec<String> =

@@ -4,9 +4,10 @@
 //! changed since is read. Why the shadow ends equal to the tree as it was in the freeze:
 //!
 //! 1. **Nothing changes unseen between passes.** A tracker is on before the first pass begins. `fanotify` tells every change
-//!    that comes through a system call. Where it cannot serve, each pass scans: whatever was changed, made, renamed or
-//!    given another mode has a change time at or after the beginning of the last pass, and a folder whose entries came or
-//!    went has one, too, so its names are listed and compared.
+//!    that comes through a system call. Where it cannot serve, each pass scans: an entry whose inode and change time are
+//!    those known of its path, and whose change time is older than the pass that took it, did not change; any other is
+//!    taken. A folder whose entries came or went has a new change time, so its names are listed, and what is known in it by
+//!    another name is gone.
 //! 2. **Stores through memory.** They send no event, and a second store to a page that is already dirty does not even move
 //!    the change time. So each pass notes the time *t*, then flushes the file system, then reads. The flush cleans every page
 //!    that was dirty at *t*. A store before a page is cleaned is seen by the reading, which comes after; the first store
@@ -30,7 +31,7 @@
 //!
 //! The cut only reads: content goes to memory while there is room (beyond that into files of its own), metadata is noted,
 //! nothing is hashed, listed or flushed. The rest is done after the thaw. In memory there is only what changed, the names of
-//! files with several, and, where passes scan, the folders.
+//! files with several, and, where passes scan, 32 bytes for each entry.
 
 mod budget;
 mod clock;
@@ -43,6 +44,7 @@ mod mapped;
 mod progress;
 mod provider;
 mod reader;
+mod remembered;
 mod scan;
 mod shadow;
 mod suspects;

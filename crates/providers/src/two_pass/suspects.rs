@@ -1,14 +1,15 @@
 //! From what a tracker tells, or from a scan, to the entries that a pass must take.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 
 use stillpoint_tree::{Filter, RelPath, Timestamp};
 
-use super::delta::{Delta, Fact, is_below, is_listed};
+use super::delta::{Delta, Fact, child_towards, is_below, is_listed};
 use super::links::Links;
 use super::reader::{Reader, Stat};
-use super::scan::{Names, Scan};
+use super::remembered::Remembered;
+use super::scan::{Names, Scan, Visit};
 use super::tracker::{How, Suspect};
 
 /// One entry to be taken.
@@ -76,16 +77,12 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Looks at every entry: takes what changed at or after `since`. `folders` has the inode of every folder of the first
-    /// list. Without `stamps_renames` an entry may have come to its place without a new change time, so all entries of a
-    /// changed folder are taken.
-    pub(super) fn add_changed_since(
-        &mut self,
-        since: Timestamp,
-        folders: &HashMap<RelPath, u64>,
-        stamps_renames: bool,
-    ) {
-        let mut above: Vec<(RelPath, bool, bool)> = Vec::new();
+    /// Looks at every entry, and compares it with what is known of its path. `remembered` is what the first list says.
+    ///
+    /// Change times alone would not do: a folder that was moved away while a pass came by, and back again, holds entries that
+    /// no pass has seen and whose own change times are old.
+    pub(super) fn add_by_scan(&mut self, remembered: &Remembered) {
+        let mut above: Vec<Above<'_>> = Vec::new();
         let mut scan = Scan::new(self.reader, RelPath::top());
         while let Some(visit) = scan.next() {
             let visit = match visit {
@@ -95,31 +92,40 @@ impl<'a> Search<'a> {
                     continue;
                 }
             };
-            while above.last().is_some_and(|(folder, ..)| !is_below(&visit.path, folder)) {
+            while above.last().is_some_and(|folder| !is_below(&visit.path, &folder.path)) {
                 above.pop();
             }
-            let (parent_changed, parent_whole) = above.last().map_or((false, false), |l| (l.1, l.2));
-            let is_folder = visit.stat.is_folder();
-            let fresh = visit.stat.ctime >= since;
-            let moved_here = is_folder
-                && parent_changed
-                && folder_inode(self.delta, folders, &visit.path) != Some(visit.stat.inode);
-            let whole = is_folder && (parent_whole || moved_here);
-            let changed = fresh || whole || parent_whole || (parent_changed && !stamps_renames);
-            // Filters are slow; an unchanged file need not be asked about.
-            if (is_folder || changed) && !self.filter.takes(&visit.path, is_folder) {
-                if visit.names.is_some() {
+            let folder = above.last();
+            let fact = self.delta.get(&visit.path);
+            let from_list = folder.is_none_or(|folder| folder.first_list_counts(&visit.path));
+            let (known_inode, limit) = match fact {
+                Some(Fact::Here(here)) => (here.entry.origin.map(|o| (o.inode, o.ctime)), here.pass.threshold()),
+                Some(Fact::Gone) => (None, self.first),
+                None if from_list => (remembered.get(&visit.path), self.first),
+                None => (None, self.first),
+            };
+            let Visit { path, stat, names } = visit;
+            let is_folder = stat.is_folder();
+            let is_same = known_inode.is_some_and(|(inode, _)| inode == stat.inode);
+            let unchanged = known_inode == Some((stat.inode, stat.ctime)) && stat.ctime < limit;
+            // Filters are slow; what is known and unchanged was taken before.
+            if (is_folder || !unchanged) && !self.filter.takes(&path, is_folder) {
+                if names.is_some() {
                     scan.leave_out();
                 }
                 continue;
             }
+            let whole = is_folder && !is_same && !path.is_top();
             if is_folder {
-                above.push((visit.path.clone(), changed, whole));
+                let (was_whole, listed) = match fact {
+                    Some(Fact::Here(here)) => (here.whole, here.names.as_ref()),
+                    _ => (false, None),
+                };
+                above.push(Above { path: path.clone(), nothing: !from_list || whole || was_whole, listed });
             }
-            if changed {
-                let names = visit.names.filter(|_| !whole);
-                let item = Item { path: visit.path.clone(), stat: Some(visit.stat), whole, names };
-                self.items.insert(visit.path, item);
+            if !unchanged {
+                let names = names.filter(|_| !whole);
+                self.items.insert(path.clone(), Item { path, stat: Some(stat), whole, names });
             }
         }
     }
@@ -236,24 +242,18 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The inode of the folder that was known at `path`.
-fn folder_inode(delta: &Delta, folders: &HashMap<RelPath, u64>, path: &RelPath) -> Option<u64> {
-    match delta.get(path) {
-        Some(Fact::Here(here)) => here.is_folder().then(|| here.inode()),
-        Some(Fact::Gone) => None,
-        None if delta.is_under_whole(path) => None,
-        None => folders.get(path).copied(),
-    }
+/// A folder above the entry that a scan has come to.
+struct Above<'a> {
+    path: RelPath,
+    /// Nothing of the first list counts in it.
+    nothing: bool,
+    /// The names that were in it when an earlier pass listed it: nothing else of the first list counts.
+    listed: Option<&'a Names>,
 }
 
-/// The entry directly in `folder` that is `path` or that `path` lies in.
-fn child_towards(folder: &RelPath, path: &RelPath) -> RelPath {
-    let mut child = path.clone();
-    while let Some(parent) = child.parent() {
-        if parent == *folder {
-            break;
-        }
-        child = parent;
+impl Above<'_> {
+    /// Whether what the first list says of an entry of this folder still counts.
+    fn first_list_counts(&self, path: &RelPath) -> bool {
+        !self.nothing && self.listed.is_none_or(|names| is_listed(names, path))
     }
-    child
 }

@@ -82,7 +82,7 @@ impl Taking<'_> {
                 items.get(at).map(|item| (at, item))
             } {
                 let has_content =
-                    item.stat.is_none_or(|stat| content_of.get(&stat.inode).is_none_or(|&a| a == at));
+                    item.stat.is_none_or(|stat| stat.links < 2 || content_of.get(&stat.inode).is_none_or(|&a| a == at));
                 match self.check().and_then(|()| self.take_one(&mut hands, item, has_content)) {
                     Ok(one) => done.push((at, one)),
                     Err(error) => {

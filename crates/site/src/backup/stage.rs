@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use stillpoint_archive::{ArchiveError, BackupSet, Kit, Place, SetBuilder, SetFacts, check_destination};
+use stillpoint_archive::{
+    ArchiveError, BackupSet, Finding, Kit, Place, SetBuilder, SetFacts, check_destination, check_room,
+};
 use stillpoint_coordinator::{Component, RunReport, Stage, StageError};
-use stillpoint_model::site_file::Destination;
+use stillpoint_model::site_file::{ComponentKind, Destination};
 use stillpoint_model::status::id;
 use stillpoint_model::{
     CaptureSink, ComponentName, Description, EpochNumber, ErrorKind, Grade, Monitor, Outcome, RunId, UndoLog,
@@ -38,8 +40,23 @@ pub(crate) fn main_folder(destination: &Destination) -> Option<&PathBuf> {
 impl SiteStage<'_> {
     fn check(&self, sources: &[PathBuf]) -> Result<(), SiteError> {
         let site = &self.site.file;
+        self.refuse(check_destination(&site.destination, &site.site.code, sources))
+    }
+
+    /// Whether what the components will add has room.
+    fn check_room(&self, components: &[(ComponentName, Description)]) -> Result<(), SiteError> {
+        let site = &self.site.file;
+        let needed: Vec<(Place, u64)> = components
+            .iter()
+            .filter_map(|(name, said)| Some((*self.places.get(name)?, said.estimate_bytes?)))
+            .collect();
+        self.refuse(check_room(&site.destination, &site.site.code, &needed, site.task.keep_free_percent))
+    }
+
+    /// Tells every finding; an error names all that are fatal.
+    fn refuse(&self, findings: Vec<Finding>) -> Result<(), SiteError> {
         let mut fatal = Vec::new();
-        for finding in check_destination(&site.destination, &site.site.code, sources) {
+        for finding in findings {
             self.teller.status(id::DESTINATION_FINDING, &[&finding.text, &finding.remedy]);
             if finding.fatal {
                 fatal.push(finding);
@@ -79,10 +96,16 @@ impl SiteStage<'_> {
     /// Refuses a set with a component below the site's minimum.
     fn check_grade(&mut self, report: &RunReport) -> Result<(), SiteError> {
         let wanted = self.site.file.task.minimum_grade;
-        let graded = report.components.iter().filter_map(|part| Some((&part.name, part.captured.as_ref()?.grade)));
-        self.grade = graded.clone().map(|(_, grade)| grade).min();
+        let counts = |name: &ComponentName| self.site.file.components.iter().any(|part| part.name == *name && is_graded(&part.kind));
+        let graded: Vec<(&ComponentName, Grade)> = report
+            .components
+            .iter()
+            .filter(|part| counts(&part.name))
+            .filter_map(|part| Some((&part.name, part.captured.as_ref()?.grade)))
+            .collect();
+        self.grade = graded.iter().map(|(_, grade)| *grade).min();
         let below: Vec<String> =
-            graded.filter(|(_, grade)| *grade < wanted).map(|(name, grade)| format!("{name} is {grade}")).collect();
+            graded.iter().filter(|(_, grade)| *grade < wanted).map(|(name, grade)| format!("{name} is {grade}")).collect();
         if below.is_empty() {
             return Ok(());
         }
@@ -114,7 +137,8 @@ impl SiteStage<'_> {
     fn begin(&mut self, undos: &dyn UndoLog) -> Result<(), SiteError> {
         let site = &self.site.file;
         self.check(&crate::assemble::sources(site))?;
-        let builder = SetBuilder::create(&site.destination, &site.site.code, &self.run, undos)?;
+        let builder = SetBuilder::create(&site.destination, &site.site.code, &self.run, undos)?
+            .keep_free_percent(site.task.keep_free_percent);
         self.builder = Some(builder);
         if let Some(folder) = main_folder(&site.destination) {
             let path = log_path(folder);
@@ -127,6 +151,16 @@ impl SiteStage<'_> {
     }
 }
 
+/// Whether the grade of a component of this kind counts for the set. A service adds no data: what it does to others is in
+/// their grades. The output of a command that runs after the thaw describes the site and is not part of its state.
+fn is_graded(kind: &ComponentKind) -> bool {
+    match kind {
+        ComponentKind::Service(_) => false,
+        ComponentKind::Command(settings) => settings.in_freeze,
+        ComponentKind::Files(_) | ComponentKind::Postgres(_) | ComponentKind::Sqlite(_) => true,
+    }
+}
+
 impl Stage for SiteStage<'_> {
     fn preflight(&mut self, undos: &dyn UndoLog) -> Result<(), StageError> {
         self.begin(undos).map_err(StageError::from)
@@ -134,7 +168,7 @@ impl Stage for SiteStage<'_> {
 
     fn identified(&mut self, components: &[(ComponentName, Description)]) -> Result<(), StageError> {
         let sources: Vec<PathBuf> = components.iter().flat_map(|(_, said)| said.sources.clone()).collect();
-        self.check(&sources).map_err(StageError::from)
+        self.check(&sources).and_then(|()| self.check_room(components)).map_err(StageError::from)
     }
 
     fn sink(&self, component: &ComponentName) -> Box<dyn CaptureSink> {

@@ -2,16 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
-use stillpoint_model::{Context, Event, Restored, StoredComponent, WriterError};
-use stillpoint_tree::{IndexAppender, IndexReader, PlantOptions, Progress, RelPath, TreeError, plant};
+use stillpoint_model::{Context, Deadline, Restored, StoredComponent, WriterError};
+use stillpoint_tree::{IndexAppender, IndexReader, PlantOptions, RelPath, TreeError, plant};
 
 use super::owner::User;
+use crate::tree_work::{Advance, tree_error};
 
-/// How often progress is told.
-const TELL_INTERVAL: Duration = Duration::from_millis(500);
 /// How many threads copy.
 const THREADS: usize = 2;
 
@@ -23,15 +20,14 @@ pub fn plant_part(
     part: &str,
     target: &Path,
     owner: &User,
-    into_existing: bool,
+    (into_existing, deadline): (bool, Deadline),
 ) -> Result<Restored, WriterError> {
     let list = context.workspace.join(format!("{}.list", part.replace('/', "-")));
-    list_part(&stored.index, part, &list, owner)
-        .map_err(|error| failed(&format!("list the entries of {part}"), error))?;
+    list_part(&stored.index, part, &list, owner).map_err(tree_error)?;
     let options = PlantOptions { overwrite: into_existing, remove_extra: false, threads: THREADS };
-    let told = Told { context, done: Mutex::new((0, 0, Instant::now())) };
-    let report = plant(&stored.folder.join(part), &list, target, &options, &told)
-        .map_err(|error| failed(&format!("put {part} back at {}", target.display()), error))?;
+    let advance = Advance::new(context, deadline, "put back");
+    let report = plant(&stored.folder.join(part), &list, target, &options, &advance)
+        .map_err(|error| advance.error(error))?;
     // It lies in our workspace, which goes with the run anyhow.
     let _ = fs::remove_file(&list);
     let notes = report.problems.iter().map(|problem| {
@@ -60,42 +56,4 @@ fn list_part(index: &Path, part: &str, target: &Path, owner: &User) -> Result<()
         appender.append(&entry)?;
     }
     appender.finish().map(drop)
-}
-
-fn failed(act: &str, error: TreeError) -> WriterError {
-    if matches!(error, TreeError::Cancelled) {
-        return WriterError::Cancelled;
-    }
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        reason = format!("{reason}: {cause}");
-        source = cause.source();
-    }
-    WriterError::Service { act: act.to_owned(), reason }
-}
-
-struct Told<'a> {
-    context: &'a Context,
-    done: Mutex<(u64, u64, Instant)>,
-}
-
-impl Progress for Told<'_> {
-    fn advance(&self, files: u64, bytes: u64) -> bool {
-        // A panic in another thread leaves numbers that are still good enough to tell.
-        let mut done = self.done.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        done.0 += files;
-        done.1 += bytes;
-        if done.2.elapsed() >= TELL_INTERVAL {
-            done.2 = Instant::now();
-            self.context.monitor.emit(Event::Progress {
-                component: Some(self.context.component.clone()),
-                activity: "restore".into(),
-                files: done.0,
-                bytes: done.1,
-                total_bytes: None,
-            });
-        }
-        !self.context.cancel.is_cancelled()
-    }
 }

@@ -163,7 +163,7 @@ impl Log {
             line.clear();
             tracing::debug!(line = text, "recovery");
             let found = end.is_some_and(|end| text.contains(end));
-            let keep = self.lines.len() < LOG_LINES || self.lines.iter().any(is_stop);
+            let keep = self.lines.len() < LOG_LINES || self.lines.iter().any(|line| is_stop(line));
             if !keep {
                 self.lines.remove(0);
             }
@@ -182,7 +182,7 @@ impl Log {
 }
 
 /// The line that tells where recovery stopped; what follows it is short.
-fn is_stop(line: &String) -> bool {
+fn is_stop(line: &str) -> bool {
     line.contains("recovery stopping at")
 }
 

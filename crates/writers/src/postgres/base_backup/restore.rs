@@ -92,7 +92,7 @@ impl Restorer for BaseBackupRestorer {
         }
         let mut restored = Restored { notes: place.move_aside(&context.run)?, ..Restored::default() };
 
-        put_back(context, stored, &place, &owner, &mut restored)?;
+        put_back(context, stored, &place, &owner, deadline, &mut restored)?;
         link_tablespaces(&place, &owner)?;
         signal_recovery(&place.data, &owner)?;
         Replay { programs: &programs, data: &place.data, owner: &owner, facts: &facts }
@@ -130,6 +130,7 @@ fn put_back(
     stored: &StoredComponent,
     place: &Place,
     owner: &User,
+    deadline: Deadline,
     restored: &mut Restored,
 ) -> Result<(), WriterError> {
     let mut add = |part: Restored| {
@@ -138,11 +139,11 @@ fn put_back(
         restored.notes.extend(part.notes);
     };
     create_folder(&place.data, owner)?;
-    add(plant_part(context, stored, "base", &place.data, owner, false)?);
-    add(plant_part(context, stored, "wal", &place.data.join("pg_wal"), owner, true)?);
+    add(plant_part(context, stored, "base", &place.data, owner, (false, deadline))?);
+    add(plant_part(context, stored, "wal", &place.data.join("pg_wal"), owner, (true, deadline))?);
     for (oid, folder) in &place.tablespaces {
         create_folder(folder, owner)?;
-        add(plant_part(context, stored, &format!("tablespaces/{oid}"), folder, owner, false)?);
+        add(plant_part(context, stored, &format!("tablespaces/{oid}"), folder, owner, (false, deadline))?);
     }
     Ok(())
 }

@@ -5,7 +5,8 @@
 //! tables are locked first, in ACCESS SHARE mode, which no reader or writer of rows notices. LOCK takes no view yet: the
 //! first query does, in the cut, so that all rows committed until then are seen. Sequences have no views at all: they are
 //! read in the cut. And an ALTER or TRUNCATE that waits for our lock makes every later session wait behind it: so nobody
-//! reads for us who did not lock before, `pg_dump` least of all.
+//! reads for us who did not lock before, `pg_dump` least of all. The site feels that too: whoever alters a table or empties
+//! it while its database is captured waits until the capture ends, and new sessions on that table wait behind them.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
