@@ -150,10 +150,10 @@ impl<'a> Driver<'a> {
             let next = self.pending.iter().map(|it| it.deadline).min().unwrap_or(now + TICK);
             let wait = next.saturating_duration_since(now).min(TICK);
             match self.told.recv_timeout(wait) {
+                // Through the queue, so that what was noticed meanwhile comes first.
                 Ok(ended) => {
-                    if let Some(event) = self.ended(ended) {
-                        return event;
-                    }
+                    let event = self.ended(ended);
+                    self.queue.extend(event);
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     // A window that passed is told as such, before the act that was cut short by it.

@@ -44,12 +44,11 @@ pub fn reconcile(state: &StateFolder, lock: &StateLock) -> Result<ReconcileRepor
         retire_report(state);
         return Ok(ReconcileReport::default());
     }
+    // At once, beside a guard that may be at it: both do no harm to each other.
     healing.carry_out(Urgency::Thaw);
-    if !healing.open.is_empty() {
-        wait_for_guard(state);
-        healing.take_report(state);
-        healing.carry_out(Urgency::Release);
-    }
+    wait_for_guard(state);
+    healing.take_report(state);
+    healing.carry_out(Urgency::Release);
     let mut report = healing.report;
     for line in &found.damaged {
         report
@@ -71,6 +70,8 @@ pub fn reconcile(state: &StateFolder, lock: &StateLock) -> Result<ReconcileRepor
 struct Healing {
     open: Vec<(Ticket, Undo)>,
     settled: Vec<Ticket>,
+    /// Of the settled those where nothing was left to do.
+    idle: Vec<Ticket>,
     report: ReconcileReport,
 }
 
@@ -90,6 +91,7 @@ impl Healing {
         Self {
             open,
             settled: over.into_iter().map(|(ticket, _)| ticket).collect(),
+            idle: Vec::new(),
             report: ReconcileReport { run, ..ReconcileReport::default() },
         }
     }
@@ -100,13 +102,15 @@ impl Healing {
             return;
         };
         for healed in guard.undos.iter().filter(|healed| healed.error.is_none()) {
-            let before = self.open.len();
-            self.open.retain(|(ticket, _)| ticket.0 != healed.ticket);
-            if self.open.len() == before {
-                continue;
+            let named = |ticket: &Ticket| ticket.0 == healed.ticket;
+            let (open, idle) = (self.open.len(), self.idle.len());
+            self.open.retain(|(ticket, _)| !named(ticket));
+            self.idle.retain(|ticket| !named(ticket));
+            let (was_open, was_idle) = (open > self.open.len(), idle > self.idle.len());
+            if was_open {
+                self.settled.push(Ticket(healed.ticket));
             }
-            self.settled.push(Ticket(healed.ticket));
-            if healed.acted {
+            if healed.acted && (was_open || was_idle) {
                 self.report.healed.push(format!("{} (done by the guard at {})", healed.undo, guard.ended));
             }
         }
@@ -121,8 +125,9 @@ impl Healing {
             match ending {
                 Ok(undone) => {
                     self.settled.push(ticket);
-                    if undone == Undone::Acted {
-                        self.report.healed.push(undo.to_string());
+                    match undone {
+                        Undone::Acted => self.report.healed.push(undo.to_string()),
+                        Undone::Nothing => self.idle.push(ticket),
                     }
                 }
                 Err(text) if urgency == Urgency::Thaw => self.report.failed.push(text),

@@ -2,7 +2,6 @@
 //! that really builds a folder, and a hook that does the damage.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -256,6 +255,10 @@ impl Stage for Building {
         let undo = Undo::RemoveTree { path: self.folder.clone(), run: self.run.to_string() };
         assert_eq!(undo.urgency(), Urgency::Release);
         undos.intend(undo).map_err(|error| failed("no undo", error))?;
+        // Must be done for a run that failed, and never for one that published its set.
+        let mark = format!("{}-taken-back", self.folder.display());
+        let undo = Undo::RunCommand { argv: vec!["/usr/bin/touch".into(), mark], timeout_ms: 5000 };
+        undos.intend(undo).map_err(|error| failed("no undo", error))?;
         fs::create_dir(&self.folder).map_err(|error| failed("no folder", error))?;
         fs::write(self.folder.join(Undo::MARKER), self.run.as_str())
             .map_err(|error| failed("no marker", error))
@@ -361,6 +364,7 @@ pub fn main(orders: &str) -> u8 {
         set: sets.join(format!("set-{run_id}")),
         run: run_id,
     };
+    let mark = format!("{}-taken-back", stage.folder.display());
     let participants = participants(&orders, &stage.folder.join("work"));
     let begun = Instant::now();
     let report = run(settings, participants, &mut stage);
@@ -369,6 +373,7 @@ pub fn main(orders: &str) -> u8 {
     let told = json!({
         "failure": report.failure.as_ref().map(|error| error.text.clone()),
         "kind": report.failure.as_ref().map(|error| error.kind),
+        "taken_back": Path::new(&mark).exists(),
         "not_undone": report.not_undone,
         "window_us": report.window.map(|window| window.as_micros() as u64),
         "elapsed_ms": elapsed.as_millis() as u64,
@@ -376,6 +381,6 @@ pub fn main(orders: &str) -> u8 {
         "acts": *hook.acts.lock().unwrap(),
         "heard": *listener.heard.lock().unwrap(),
     });
-    writeln!(std::io::stdout(), "{told}").unwrap();
+    println!("{told}");
     0
 }
