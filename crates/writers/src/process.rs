@@ -590,6 +590,41 @@ mod tests {
         running.finish().unwrap();
     }
 
+    /// Not a test: starts a program, tells its process id and waits to be killed.
+    #[test]
+    #[ignore = "a part of the next test"]
+    fn starts_a_program_and_waits() {
+        if let Some(note) = std::env::var_os("NOTE") {
+            let running = shell("sleep 1000").start(soon()).unwrap();
+            std::fs::write(note, running.id().to_string()).unwrap();
+            thread::sleep(Duration::from_secs(1000));
+        }
+    }
+
+    #[test]
+    fn our_sudden_death_takes_the_program_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = folder.path().join("note");
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "process::tests::starts_a_program_and_waits", "--ignored"])
+            .env("NOTE", &note)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = soon();
+        let program = loop {
+            assert!(!deadline.passed(), "no program was started");
+            if let Ok(pid) = std::fs::read_to_string(&note).unwrap_or_default().parse() {
+                break pid;
+            }
+            thread::yield_now();
+        };
+        assert!(is_alive(program));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        wait_until_gone(program);
+    }
+
     #[test]
     fn output_is_bounded() {
         let (_, bytes) = shell("printf abc").output(3, soon()).unwrap();

@@ -475,6 +475,25 @@ fn what_is_no_database_is_told_at_once() {
     }
 }
 
+#[test]
+fn a_database_that_two_components_name_is_refused() {
+    let site = Surroundings::new();
+    let app = Application::create(&site, "wal");
+    let mut first = app.writer(LockOrder::AfterServices);
+    make_ready(&mut first, &site).unwrap();
+    let other = Surroundings::new();
+    fs::hard_link(app.database(), other.path("other name")).unwrap();
+    let second = |site: &Surroundings| {
+        let path = other.path("other name");
+        make_ready(&mut SqliteWriter::new(&SqliteSettings { path }, LockOrder::AfterServices), site)
+    };
+    let error = second(&other).unwrap_err();
+    assert!(error.to_string().contains("two components"), "{error}");
+    first.release(&site.context).unwrap();
+    empty_workspace(&other);
+    second(&other).unwrap();
+}
+
 /// A whole run over a database that nobody uses.
 fn quiet_run(site: &Surroundings, path: &Path) -> (PathBuf, Captured, PathBuf) {
     let mut writer = SqliteWriter::new(&SqliteSettings { path: path.to_owned() }, LockOrder::BeforeServices);

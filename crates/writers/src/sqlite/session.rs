@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use stillpoint_model::{Cancel, Deadline, WriterError};
 
 use super::header::Journal;
-use super::worker::Session;
+use super::worker::{Claim, Session};
 
 /// How long to wait before the lock is tried again. Short: writers at full speed leave only gaps.
 const RETRY_INTERVAL: Duration = Duration::from_micros(100);
@@ -45,6 +45,7 @@ impl Session {
     /// Opens the database, for writing: only so can SQLite roll back what a dead writer left half done. SQLite gives the
     /// files that it makes beside it to the owner of the database.
     pub fn open(&mut self, path: &Path) -> Result<(), WriterError> {
+        self.claim = Some(Claim::take(path)?);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(failed("opening", path))?;
         connection.busy_timeout(Duration::ZERO).map_err(failed("opening", path))?;
@@ -182,6 +183,7 @@ impl Session {
             Some(Err((_, error))) => Err(failed("closing", path)(error)),
             _ => Ok(()),
         };
+        self.claim = None;
         unpinned.and(closed)
     }
 }

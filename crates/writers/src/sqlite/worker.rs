@@ -10,6 +10,8 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -30,7 +32,44 @@ pub struct Session {
     pub connection: Option<Connection>,
     /// The database as a plain file, opened for a raw copy. Closing it drops our locks, so it is closed when they may go.
     pub raw: Option<File>,
+    /// Stands for the database; dropped after the connection.
+    pub claim: Option<Claim>,
     interrupt: Arc<Mutex<Option<InterruptHandle>>>,
+}
+
+/// The databases that are open, by device and inode.
+static CLAIMED: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
+
+/// The right to have a database open. SQLite thinks that all connections of a process share their locks, which those of
+/// two of our threads do not: a second one would read without a lock.
+pub struct Claim((u64, u64));
+
+impl Claim {
+    /// Claims the database at `path`; an error when another thread has it.
+    pub fn take(path: &Path) -> Result<Self, WriterError> {
+        let found = fs::metadata(path).map_err(|source| WriterError::Io {
+            act: "look at",
+            path: path.to_owned(),
+            source,
+        })?;
+        let wanted = (found.dev(), found.ino());
+        let mut claimed = CLAIMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if claimed.contains(&wanted) {
+            return Err(WriterError::Other(format!(
+                "{} is opened by two components at once; name it in one only",
+                path.display()
+            )));
+        }
+        claimed.push(wanted);
+        Ok(Self(wanted))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut claimed = CLAIMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        claimed.retain(|other| *other != self.0);
+    }
 }
 
 impl Session {
