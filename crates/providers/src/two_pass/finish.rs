@@ -76,12 +76,17 @@ impl<'a> Finish<'a> {
 
     /// Groups the changed names of files with several.
     fn group(&mut self) {
+        let inode_of_linked = |(_, fact): (&RelPath, &Fact)| match fact {
+            Fact::Here(here) if here.is_linked() => Some(here.inode()),
+            _ => None,
+        };
+        let linked: BTreeSet<u64> = self.delta.iter().filter_map(inode_of_linked).collect();
         for (path, fact) in self.delta.iter() {
             let Fact::Here(here) = fact else { continue };
-            if !here.is_linked() {
+            // Also a name that was taken before the file got its second one.
+            if !here.is_file() || !linked.contains(&here.inode()) {
                 continue;
             }
-            let has_content = !matches!(here.content, Content::Elsewhere | Content::Lost(_));
             let group = self.groups.entry(here.inode()).or_insert_with(|| Group {
                 names: BTreeSet::new(),
                 holder: path.clone(),
@@ -89,10 +94,10 @@ impl<'a> Finish<'a> {
             });
             group.names.insert(path.clone());
             let holder_time = match self.delta.get(&group.holder) {
-                Some(Fact::Here(holder)) if has_content_of(holder) => holder.entry.origin.map(|o| o.ctime),
+                Some(Fact::Here(holder)) if has_content(holder) => holder.entry.origin.map(|o| o.ctime),
                 _ => None,
             };
-            if has_content && here.entry.origin.map(|o| o.ctime) >= holder_time {
+            if has_content(here) && here.entry.origin.map(|o| o.ctime) >= holder_time {
                 group.holder = path.clone();
             }
         }
@@ -174,7 +179,7 @@ impl<'a> Finish<'a> {
         for (path, fact) in self.delta.iter_mut() {
             let Fact::Here(here) = fact else { continue };
             let content = std::mem::replace(&mut here.content, Content::None);
-            if self.groups.contains_key(&here.inode()) && here.is_linked() {
+            if here.is_file() && self.groups.contains_key(&here.inode()) {
                 continue;
             }
             match &here.entry.kind {
@@ -231,7 +236,7 @@ impl<'a> Finish<'a> {
     }
 }
 
-fn has_content_of(here: &Here) -> bool {
+fn has_content(here: &Here) -> bool {
     !matches!(here.content, Content::Elsewhere | Content::Lost(_))
 }
 

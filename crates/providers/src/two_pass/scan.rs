@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use stillpoint_tree::RelPath;
 
-use super::reader::{Reader, Stat, is_absence, stat_at};
+use super::reader::{Reader, Stat, is_absence, stat_at, stat_of};
 
 /// Folders that are kept open on the way down; those above are opened again when the walk comes back to them.
 const OPEN_FOLDERS_MAX: usize = 64;
@@ -36,6 +36,7 @@ pub(super) struct Unseen {
 
 struct Level {
     path: RelPath,
+    inode: u64,
     folder: Option<OwnedFd>,
     names: Names,
     next: usize,
@@ -59,11 +60,34 @@ impl<'a> Scan<'a> {
         self.levels.pop_back();
     }
 
-    fn enter(&mut self, path: &RelPath) -> io::Result<Names> {
+    /// Opens the folder that was seen, and no other that has taken its place: its entries would be taken for those of the
+    /// one that is known.
+    fn open(&self, path: &RelPath, inode: u64) -> io::Result<OwnedFd> {
         let folder = self.reader.open_folder(path.as_bytes())?;
+        if stat_of(&folder)?.inode == inode {
+            Ok(folder)
+        } else {
+            Err(io::Error::from_raw_os_error(libc::ESTALE))
+        }
+    }
+
+    /// Opens the innermost folder again when it had to be closed.
+    fn reopen(&mut self) -> Result<(), Unseen> {
+        let Some(level) = self.levels.back().filter(|level| level.folder.is_none()) else { return Ok(()) };
+        let opened = self.open(&level.path, level.inode);
+        let opened = opened.map_err(|error| Unseen { path: level.path.clone(), error })?;
+        if let Some(level) = self.levels.back_mut() {
+            level.folder = Some(opened);
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, path: &RelPath, inode: u64) -> io::Result<Names> {
+        let folder = self.open(path, inode)?;
         let names = list(&folder)?;
         self.levels.push_back(Level {
             path: path.clone(),
+            inode,
             folder: Some(folder),
             names: Arc::clone(&names),
             next: 0,
@@ -78,7 +102,7 @@ impl<'a> Scan<'a> {
     fn visit(&mut self, path: RelPath, stat: Stat) -> Option<Result<Visit, Unseen>> {
         let mut names = None;
         if stat.is_folder() && stat.device == self.reader.device() {
-            match self.enter(&path) {
+            match self.enter(&path, stat.inode) {
                 Ok(listed) => names = Some(listed),
                 Err(error) if error.raw_os_error() == Some(libc::EXDEV) => {}
                 Err(error) if is_absence(&error) => return None,
@@ -106,29 +130,23 @@ impl Iterator for Scan<'_> {
             return self.first(start);
         }
         loop {
-            let level = self.levels.back_mut()?;
-            let Some(name) = level.names.get(level.next) else {
+            let level = self.levels.back()?;
+            if level.next == level.names.len() {
                 self.levels.pop_back();
                 continue;
-            };
-            if level.folder.is_none() {
-                match self.reader.open_folder(level.path.as_bytes()) {
-                    Ok(folder) => level.folder = Some(folder),
-                    Err(error) => {
-                        let path = level.path.clone();
-                        self.levels.pop_back();
-                        if is_absence(&error) {
-                            continue;
-                        }
-                        return Some(Err(Unseen { path, error }));
-                    }
-                }
             }
-            let Some(folder) = &level.folder else { continue };
+            if let Err(unseen) = self.reopen() {
+                self.levels.pop_back();
+                if is_absence(&unseen.error) {
+                    continue;
+                }
+                return Some(Err(unseen));
+            }
+            let level = self.levels.back_mut()?;
+            let (Some(folder), Some(name)) = (&level.folder, level.names.get(level.next)) else { continue };
             level.next += 1;
-            let stat = stat_at(folder, name);
             let path = level.path.child(name);
-            match stat {
+            match stat_at(folder, name) {
                 Ok(stat) => {
                     if let Some(item) = self.visit(path, stat) {
                         return Some(item);

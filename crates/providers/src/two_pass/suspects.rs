@@ -99,7 +99,9 @@ impl<'a> Search<'a> {
             let fact = self.delta.get(&visit.path);
             let from_list = folder.is_none_or(|folder| folder.first_list_counts(&visit.path));
             let (known_inode, limit) = match fact {
-                Some(Fact::Here(here)) => (here.entry.origin.map(|o| (o.inode, o.ctime)), here.pass.threshold()),
+                Some(Fact::Here(here)) => {
+                    (here.entry.origin.map(|o| (o.inode, o.ctime)), here.pass.threshold())
+                }
                 Some(Fact::Gone) => (None, self.first),
                 None if from_list => (remembered.get(&visit.path), self.first),
                 None => (None, self.first),

@@ -81,8 +81,9 @@ impl Taking<'_> {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 items.get(at).map(|item| (at, item))
             } {
-                let has_content =
-                    item.stat.is_none_or(|stat| stat.links < 2 || content_of.get(&stat.inode).is_none_or(|&a| a == at));
+                let has_content = item.stat.is_none_or(|stat| {
+                    stat.links < 2 || content_of.get(&stat.inode).is_none_or(|&a| a == at)
+                });
                 match self.check().and_then(|()| self.take_one(&mut hands, item, has_content)) {
                     Ok(one) => done.push((at, one)),
                     Err(error) => {

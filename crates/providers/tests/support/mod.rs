@@ -201,7 +201,11 @@ pub fn assert_equal(source: &TreeSource, copy: &Path) {
                         differences.push(format!("{}: stored as another kind", entry.path));
                     }
                 }
-                _ => differences.push(format!("{}: stored and not listed", entry.path)),
+                known => differences.push(format!(
+                    "{}: stored as {entry:?}, listed as {known:?}, should be {:?}",
+                    entry.path,
+                    expected.get(&entry.path)
+                )),
             }
         }
     }
