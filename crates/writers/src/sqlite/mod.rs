@@ -17,19 +17,21 @@ mod worker;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stillpoint_model::site_file::SqliteSettings;
 use stillpoint_model::{
-    CaptureSink, Captured, Context, Deadline, Description, Grade, Level, TreeSource, Writer, WriterError,
+    CaptureSink, Captured, Context, Deadline, Description, Event, Grade, Level, TreeSource, Writer,
+    WriterError,
 };
 use stillpoint_tree::{Entry, FileFacts, IndexAppender, Kind, RelPath, read_entry};
 
 use crate::tree_work::tree_error;
 use header::{Header, Journal};
 use session::{companion, wal_bytes};
-use worker::Worker;
+use worker::{Session, Worker};
 
 pub use restore::SqliteRestorer;
 
@@ -119,6 +121,18 @@ impl SqliteWriter {
         )?;
         self.pinned_in_us = Some(microseconds(started));
         Ok(())
+    }
+
+    /// Tells how much of the view is copied.
+    fn tell_progress(&self, context: &Context, worker: &Worker) {
+        let page_size = self.header.and_then(|header| header.page_size).map_or(0, u64::from);
+        context.monitor.emit(Event::Progress {
+            component: Some(context.component.clone()),
+            activity: "copy the database".into(),
+            files: 0,
+            bytes: worker.copied_pages.load(Ordering::Relaxed) * page_size,
+            total_bytes: None,
+        });
     }
 
     /// Writes the list for the set: the copy, with the metadata of the original.
@@ -227,10 +241,10 @@ impl Writer for SqliteWriter {
         }
         let started = Instant::now();
         let (_, copy) = self.copy(context)?;
-        let worker = self.worker()?;
+        let (worker, cancel) = (self.worker()?, context.cancel.clone());
         let method =
             worker.call("copying the database", deadline, Some(&context.cancel), move |session| {
-                session.copy_raw(&copy, deadline)
+                session.copy_raw(&copy, deadline, &cancel)
             })?;
         self.method = Some(method);
         self.copied_in_us = Some(microseconds(started));
@@ -260,10 +274,13 @@ impl Writer for SqliteWriter {
             let started = Instant::now();
             let (path, target, cancel) = (self.path.clone(), copy.clone(), context.cancel.clone());
             // The view is let go as soon as it is copied, so that the log can be taken in again.
-            self.worker()?.call("copying the database", deadline, Some(&context.cancel), move |session| {
+            let worker = self.worker()?;
+            let tell = || self.tell_progress(context, worker);
+            let copied = move |session: &mut Session| {
                 session.copy_view(&target, deadline, &cancel)?;
                 session.close(&path)
-            })?;
+            };
+            worker.call_telling("copying the database", deadline, Some(&context.cancel), &tell, copied)?;
             self.method = Some("backup");
             self.copied_in_us = Some(microseconds(started));
             facts["wal_bytes_after"] = wal_bytes(&self.path).into();

@@ -9,6 +9,7 @@ use stillpoint_model::site_file::SqliteSettings;
 use stillpoint_model::{Context, Deadline, RestoreOptions, Restored, Restorer, StoredComponent, WriterError};
 use stillpoint_tree::{PlantOptions, plant};
 
+use super::worker::Worker;
 use super::{COMPANIONS, companion};
 use crate::tree_work::Advance;
 
@@ -117,6 +118,10 @@ impl Restorer for SqliteRestorer {
         let database = only_file(&new).map_err(failed("look into", &new))?.ok_or_else(|| {
             WriterError::Other(format!("{} does not hold one database", stored.folder.display()))
         })?;
+        // Before anything that is there is touched: a damaged one must not take its place.
+        let (checked, cancel) = (database.clone(), Some(&context.cancel));
+        Worker::start()?
+            .call("checking the stored database", deadline, cancel, move |session| session.check(&checked))?;
         File::open(&database).and_then(|file| file.sync_all()).map_err(failed("write out", &database))?;
         self.exchange(&database, &aside.0)?;
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("write out", folder))?;
@@ -152,7 +157,7 @@ fn only_file(folder: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 /// A process with a lock on the database: in write-ahead mode everybody who has it open, else who is in a transaction.
-fn user_of(path: &Path) -> Option<u32> {
+pub(super) fn user_of(path: &Path) -> Option<u32> {
     let facts = fs::metadata(path).ok()?;
     let device = facts.dev();
     let wanted =

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use stillpoint_model::{Cancel, Deadline, WriterError};
 
 use super::header::Journal;
+use super::restore::user_of;
 use super::worker::{Claim, Session};
 
 /// How long to wait before the lock is tried again. Short: writers at full speed leave only gaps.
@@ -32,6 +34,28 @@ fn failed(act: &str, path: &Path) -> impl Fn(rusqlite::Error) -> WriterError + u
 fn io_failed(act: &'static str, path: &Path) -> impl Fn(io::Error) -> WriterError + use<> {
     let path = path.to_owned();
     move |source| WriterError::Io { act, path: path.clone(), source }
+}
+
+/// A failure of SQLite to read the database. Where SQLite wants to write and cannot, that is what a person must know: a
+/// log needs its index beside it, and what a dead writer left half done must be rolled back first.
+fn unreadable(path: &Path, error: &rusqlite::Error) -> WriterError {
+    let hint = match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
+            ": the database or its folder cannot be written to, and SQLite must write to read it safely; mount it \
+             writable, or leave the component out"
+        }
+        _ => "",
+    };
+    WriterError::Service { act: format!("reading {}", path.display()), reason: format!("{error}{hint}") }
+}
+
+/// Who might be in the way of a lock, for a message.
+fn holder(path: &Path) -> String {
+    let Some(process) = user_of(path) else {
+        return "another connection held it; is a long transaction under way?".to_owned();
+    };
+    let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+    format!("process {process} ({}) held it; is a long transaction under way?", name.trim_end())
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {
@@ -61,6 +85,12 @@ impl Session {
     /// from committing. Tries until the deadline.
     pub fn pin(&self, path: &Path, deadline: Deadline, cancel: &Cancel) -> Result<(), WriterError> {
         let connection = self.connection()?;
+        if !self.claim.as_ref().is_some_and(|claim| claim.is_of(path)) {
+            return Err(WriterError::Other(format!(
+                "{} was replaced by another file since the run began; run the backup again",
+                path.display()
+            )));
+        }
         let look = || -> rusqlite::Result<i64> {
             connection.execute_batch("BEGIN")?;
             connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
@@ -72,16 +102,14 @@ impl Session {
             };
             self.unpin(path)?;
             if !is_busy(&error) {
-                return Err(failed("reading", path)(error));
+                return Err(unreadable(path, &error));
             }
             if cancel.is_cancelled() {
                 return Err(WriterError::Cancelled);
             }
             if deadline.passed() {
-                return Err(WriterError::Service {
-                    act: format!("taking a shared lock on {}", path.display()),
-                    reason: "another connection held it all the time; is a long transaction under way?"
-                        .into(),
+                return Err(WriterError::Late {
+                    act: format!("taking a shared lock on {} ({})", path.display(), holder(path)),
                 });
             }
             thread::sleep(RETRY_INTERVAL);
@@ -113,7 +141,12 @@ impl Session {
 
     /// Copies the file as it is, under the pinned view: a clone where the file system can, else its bytes. Returns the word
     /// for what was done.
-    pub fn copy_raw(&mut self, target: &Path, deadline: Deadline) -> Result<&'static str, WriterError> {
+    pub fn copy_raw(
+        &mut self,
+        target: &Path,
+        deadline: Deadline,
+        cancel: &Cancel,
+    ) -> Result<&'static str, WriterError> {
         let source =
             self.raw.as_mut().ok_or_else(|| WriterError::Other("the database is not open".into()))?;
         let mut copy = create(target)?;
@@ -122,6 +155,9 @@ impl Session {
         }
         let mut buffer = vec![0; COPY_STEP_BYTES];
         loop {
+            if cancel.is_cancelled() {
+                return Err(WriterError::Cancelled);
+            }
             if deadline.passed() {
                 return Err(WriterError::Late { act: "copying the database".into() });
             }
@@ -153,6 +189,9 @@ impl Session {
                 // Nobody else knows the copy; the source is ours to read.
                 _ => thread::sleep(RETRY_INTERVAL),
             }
+            let pages = backup.progress();
+            let done = u64::try_from(pages.pagecount - pages.remaining).unwrap_or(0);
+            self.copied_pages.store(done, Ordering::Relaxed);
         }
         drop(backup);
         copy.close().map_err(|(_, error)| failed(error))
@@ -170,7 +209,9 @@ impl Session {
             "ok" => Ok(()),
             damage => Err(WriterError::Service {
                 act: "checking the copy of the database".into(),
-                reason: format!("it is damaged: {damage}. Is the original? See `PRAGMA integrity_check`"),
+                reason: format!(
+                    "it is damaged: {damage}. Whether the original is, too, `PRAGMA integrity_check` tells"
+                ),
             }),
         }
     }

@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -20,8 +21,8 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded, unbounded};
 use rusqlite::{Connection, InterruptHandle};
 use stillpoint_model::{Cancel, Deadline, WriterError};
 
-/// How often a waiting caller looks for a cancellation.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often a waiting caller looks for a cancellation, and at most tells of progress.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a job may take to notice that it was interrupted.
 const INTERRUPT_WAIT: Duration = Duration::from_secs(2);
 
@@ -34,6 +35,8 @@ pub struct Session {
     pub raw: Option<File>,
     /// Stands for the database; dropped after the connection.
     pub claim: Option<Claim>,
+    /// How many pages a copy has behind it, for those who wait.
+    pub copied_pages: Arc<AtomicU64>,
     interrupt: Arc<Mutex<Option<InterruptHandle>>>,
 }
 
@@ -45,6 +48,11 @@ static CLAIMED: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
 pub struct Claim((u64, u64));
 
 impl Claim {
+    /// Whether the file at `path` still is the one that was claimed.
+    pub fn is_of(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == self.0)
+    }
+
     /// Claims the database at `path`; an error when another thread has it.
     pub fn take(path: &Path) -> Result<Self, WriterError> {
         let found = fs::metadata(path).map_err(|source| WriterError::Io {
@@ -84,6 +92,8 @@ type Job = Box<dyn FnOnce(&mut Session) + Send>;
 /// The handle of the thread. When it is dropped, the database is closed.
 pub struct Worker {
     jobs: Sender<Job>,
+    /// How many pages a copy has behind it. Told by the caller: see above, no events on the thread.
+    pub copied_pages: Arc<AtomicU64>,
     interrupt: Arc<Mutex<Option<InterruptHandle>>>,
 }
 
@@ -93,7 +103,12 @@ impl Worker {
         let (jobs, todo) = unbounded::<Job>();
         let (ready, started) = bounded(1);
         let interrupt = Arc::new(Mutex::new(None));
-        let mut session = Session { interrupt: interrupt.clone(), ..Session::default() };
+        let copied_pages = Arc::new(AtomicU64::new(0));
+        let mut session = Session {
+            interrupt: interrupt.clone(),
+            copied_pages: copied_pages.clone(),
+            ..Session::default()
+        };
         let body = move || {
             let alone = own_descriptors();
             let failed = alone.is_err();
@@ -111,7 +126,7 @@ impl Worker {
         };
         thread::Builder::new().name("sqlite".into()).spawn(body).map_err(failed)?;
         started.recv().map_err(|_| failed(io::ErrorKind::BrokenPipe.into()))?.map_err(failed)?;
-        Ok(Self { jobs, interrupt })
+        Ok(Self { jobs, copied_pages, interrupt })
     }
 
     /// Does a job there and waits for its answer, until the deadline or a cancellation. `act` names it for messages. A job
@@ -121,6 +136,18 @@ impl Worker {
         act: &str,
         deadline: Deadline,
         cancel: Option<&Cancel>,
+        job: impl FnOnce(&mut Session) -> Result<T, WriterError> + Send + 'static,
+    ) -> Result<T, WriterError> {
+        self.call_telling(act, deadline, cancel, &|| {}, job)
+    }
+
+    /// Like [`Worker::call`]; calls `tell` every now and then while it waits.
+    pub fn call_telling<T: Send + 'static>(
+        &self,
+        act: &str,
+        deadline: Deadline,
+        cancel: Option<&Cancel>,
+        tell: &dyn Fn(),
         job: impl FnOnce(&mut Session) -> Result<T, WriterError> + Send + 'static,
     ) -> Result<T, WriterError> {
         let (answer, answered) = bounded(1);
@@ -137,7 +164,7 @@ impl Worker {
                 Ok(result) => return result,
                 Err(RecvTimeoutError::Disconnected) => return Err(lost()),
                 Err(RecvTimeoutError::Timeout) if deadline.passed() || cancelled() => break,
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => tell(),
             }
         }
         let interrupted = self.interrupt();
