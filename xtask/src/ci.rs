@@ -30,7 +30,10 @@ pub fn ci() -> anyhow::Result<()> {
     packages::install_missing()?;
     step("format", cargo(&["fmt", "--all", "--check"]))?;
     step("lints", cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
-    step("documents of the code", cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    step(
+        "documents of the code",
+        cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
     step("tests", cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]).env("STILLPOINT_CI", "1"))?;
     audit()?;
     step("demo", cargo(&["run", "--release", "--locked", "--quiet", "--", "demo"]))
@@ -39,9 +42,14 @@ pub fn ci() -> anyhow::Result<()> {
 /// Licences, bans and sources of the dependencies. Runs where cargo-deny is installed, and says so where it is not: it
 /// takes longer to build than all the rest.
 fn audit() -> anyhow::Result<()> {
-    let present = Command::new("cargo").args(["deny", "--version"]).output().is_ok_and(|output| output.status.success());
+    let present = Command::new("cargo")
+        .args(["deny", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
     if !present {
-        eprintln!("xtask: NOT DONE: cargo-deny is not installed, so licences were not checked (cargo install cargo-deny --locked)");
+        eprintln!(
+            "xtask: NOT DONE: cargo-deny is not installed, so licences were not checked (cargo install cargo-deny --locked)"
+        );
         return Ok(());
     }
     step("licences", cargo(&["deny", "--offline", "check", "licenses", "bans", "sources"]))
@@ -49,7 +57,10 @@ fn audit() -> anyhow::Result<()> {
 
 /// Makes the generated documents anew.
 pub fn generate() -> anyhow::Result<()> {
-    step("generate", cargo(&["test", "--workspace", "--locked", "--quiet", "golden"]).env("UPDATE_GOLDEN", "1"))
+    step(
+        "generate",
+        cargo(&["test", "--workspace", "--locked", "--quiet", "golden"]).env("UPDATE_GOLDEN", "1"),
+    )
 }
 
 /// Runs the demo.
@@ -64,8 +75,27 @@ pub fn bench(what: &Bench) -> anyhow::Result<()> {
         Bench::Freeze { runs } => ("freeze", runs.to_string()),
         Bench::Capture { runs } => ("capture", runs.to_string()),
     };
-    step("build", cargo(&["build", "--release", "--locked", "--quiet", "-p", "stillpoint", "-p", "stillpoint-testkit"]))?;
-    step(name, cargo(&["run", "--release", "--locked", "--quiet", "-p", "stillpoint-testkit", "--bin", "bench", "--", name, "--runs", &runs]))
+    step(
+        "build",
+        cargo(&["build", "--release", "--locked", "--quiet", "-p", "stillpoint", "-p", "stillpoint-testkit"]),
+    )?;
+    step(
+        name,
+        cargo(&[
+            "run",
+            "--release",
+            "--locked",
+            "--quiet",
+            "-p",
+            "stillpoint-testkit",
+            "--bin",
+            "bench",
+            "--",
+            name,
+            "--runs",
+            &runs,
+        ]),
+    )
 }
 
 fn cargo(arguments: &[&str]) -> Command {

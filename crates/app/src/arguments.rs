@@ -9,7 +9,9 @@ use stillpoint_model::ComponentName;
 /// Backs up a whole site at one instant, and brings it back.
 #[derive(Debug, Parser)]
 #[command(name = "stillpoint", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Exit status: 0 complete, 3 incomplete (with problems), anything else: failed. See docs/exit-codes.md.")]
+#[command(
+    after_help = "Exit status: 0 complete, 3 incomplete (with problems), anything else: failed. See docs/exit-codes.md."
+)]
 pub struct Arguments {
     /// What every verb takes.
     #[command(flatten)]
@@ -23,7 +25,14 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 pub struct Common {
     /// The site file
-    #[arg(short, long, global = true, env = "STILLPOINT_CONFIG", hide_env_values = true, default_value = "/etc/stillpoint/site.toml")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "STILLPOINT_CONFIG",
+        hide_env_values = true,
+        default_value = "/etc/stillpoint/site.toml"
+    )]
     pub config: PathBuf,
     /// Where the state of runs is kept [default: /var/lib/stillpoint, or the user's state folder]
     #[arg(long, global = true, env = "STILLPOINT_STATE_DIR", hide_env_values = true)]

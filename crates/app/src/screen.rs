@@ -159,11 +159,18 @@ impl Monitor for Screen {
         let style = self.style;
         match event {
             Event::RunStarted { site, epoch, run } => {
-                self.line(&format!("{} {}", style.bold(&format!("Site {site}, epoch {epoch}")), style.dim(run.as_str())));
+                self.line(&format!(
+                    "{} {}",
+                    style.bold(&format!("Site {site}, epoch {epoch}")),
+                    style.dim(run.as_str())
+                ));
             }
             Event::PhaseEnded { phase, elapsed_us } => self.phase(phase, elapsed_us),
             Event::FreezeWindow { window_us } => {
-                self.line(&format!("  {}", style.bold(&format!("The site stood still for {}.", span(window_us)))));
+                self.line(&format!(
+                    "  {}",
+                    style.bold(&format!("The site stood still for {}.", span(window_us)))
+                ));
             }
             Event::ProviderChosen { component, provider, reason } => {
                 self.line(&style.dim(&format!("    {component}: {provider} ({reason})")));
@@ -183,9 +190,9 @@ impl Monitor for Screen {
             }
             Event::Progress { component, activity, files, bytes: done, total_bytes } => {
                 let name = component.map_or_else(String::new, |name| format!("{name}: "));
-                let share = total_bytes
-                    .filter(|total| *total > 0)
-                    .map_or_else(String::new, |total| format!(" of {} ({} %)", bytes(total), done * 100 / total));
+                let share = total_bytes.filter(|total| *total > 0).map_or_else(String::new, |total| {
+                    format!(" of {} ({} %)", bytes(total), done * 100 / total)
+                });
                 self.moving_line(&format!("    {name}{activity}: {files} files, {}{share}", bytes(done)));
             }
             Event::RunEnded { outcome, .. } => {
@@ -208,6 +215,9 @@ mod tests {
     #[test]
     fn numbers_read_as_people_write_them() {
         assert_eq!([bytes(0), bytes(1536), bytes(5 << 30)], ["0 B", "1.5 KiB", "5.0 GiB"]);
-        assert_eq!([span(340), span(12_345), span(4_500_000), span(61_000_000)], ["340 µs", "12.3 ms", "4.5 s", "1 min 1 s"]);
+        assert_eq!(
+            [span(340), span(12_345), span(4_500_000), span(61_000_000)],
+            ["340 µs", "12.3 ms", "4.5 s", "1 min 1 s"]
+        );
     }
 }

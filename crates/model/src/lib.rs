@@ -24,6 +24,6 @@ pub use phase::{Level, Phase, Step};
 pub use provider::{Provider, ProviderError, ProviderKind, Suitability, TreeCut, TreeRequest};
 pub use undo::{CgroupVersion, Undo, Urgency};
 pub use writer::{
-    CaptureSink, Captured, Description, Quieting, RestoreOptions, Restored, Restorer, SinkError, StoredComponent,
-    TreeSource, Writer, WriterError,
+    CaptureSink, Captured, Description, Quieting, RestoreOptions, Restored, Restorer, SinkError,
+    StoredComponent, TreeSource, Writer, WriterError,
 };

@@ -93,7 +93,9 @@ impl ErrorKind {
             ErrorKind::Usage => "The command line is wrong, or what was asked for makes no sense.",
             ErrorKind::Config => "The site file is wrong; every mistake is listed.",
             ErrorKind::Busy => "Another run holds this site or this machine.",
-            ErrorKind::Environment => "Something around us is missing or refuses: rights, tools, room, a mount.",
+            ErrorKind::Environment => {
+                "Something around us is missing or refuses: rights, tools, room, a mount."
+            }
             ErrorKind::Component => "A component failed or missed its deadline; no set was published.",
             ErrorKind::Grade => "The set is below the site's minimum grade and was not published.",
             ErrorKind::Damaged => "Stored data is not what it was.",

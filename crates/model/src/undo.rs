@@ -96,7 +96,9 @@ impl Undo {
             | Undo::StartUnit { .. }
             | Undo::RunCommand { .. }
             | Undo::ThawFilesystem { .. } => Urgency::Thaw,
-            Undo::KillProcess { .. } | Undo::DeleteSubvolume { .. } | Undo::RemoveTree { .. } => Urgency::Release,
+            Undo::KillProcess { .. } | Undo::DeleteSubvolume { .. } | Undo::RemoveTree { .. } => {
+                Urgency::Release
+            }
         }
     }
 }

@@ -8,7 +8,8 @@ use stillpoint_archive::{BackupSet, Place};
 use stillpoint_coordinator::Participant;
 use stillpoint_model::site_file::{Component, ComponentKind, FilesSettings, Quiet, SiteFile};
 use stillpoint_model::{
-    Cancel, ComponentName, Context, ErrorKind, Level, Monitor, Restorer, RunId, TreeRequest, Writer, WriterError,
+    Cancel, ComponentName, Context, ErrorKind, Level, Monitor, Restorer, RunId, TreeRequest, Writer,
+    WriterError,
 };
 use stillpoint_writers::{command, files, postgres, services, sqlite};
 
@@ -70,7 +71,9 @@ fn writer(site: &SiteFile, component: &Component, context: &Context) -> Result<B
         ComponentKind::Service(settings) => Box::new(services::ServiceWriter::new(settings)?),
         ComponentKind::Files(settings) => files_writer(settings, context)?,
         ComponentKind::Postgres(settings) => postgres::writer(settings),
-        ComponentKind::Sqlite(settings) => Box::new(sqlite::SqliteWriter::new(settings, services_are_held(site))),
+        ComponentKind::Sqlite(settings) => {
+            Box::new(sqlite::SqliteWriter::new(settings, services_are_held(site)))
+        }
         ComponentKind::Command(settings) => Box::new(command::CommandWriter::new(settings)),
     })
 }

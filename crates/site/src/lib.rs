@@ -10,7 +10,10 @@ mod no_undos;
 mod recover;
 mod recovery_kit;
 
-pub use backup::{BackupOptions, BackupPlan, BackupReport, PlannedBackup, backup, backup_plan, destination_folder, reconcile_site};
+pub use backup::{
+    BackupOptions, BackupPlan, BackupReport, PlannedBackup, backup, backup_plan, destination_folder,
+    reconcile_site,
+};
 pub use error::SiteError;
 pub use load::{LoadedSite, load};
 pub use recover::{PlannedComponent, RecoverOptions, RecoverPlan, RecoverReport, recover, recover_plan};

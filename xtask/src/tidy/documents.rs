@@ -7,7 +7,12 @@ use crate::top;
 
 fn documents() -> Vec<PathBuf> {
     let mut all = files(&top().join("docs"), ".md");
-    all.extend(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|name| top().join(name)).into_iter().filter(|path| path.exists()));
+    all.extend(
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+            .map(|name| top().join(name))
+            .into_iter()
+            .filter(|path| path.exists()),
+    );
     all
 }
 
@@ -23,8 +28,12 @@ fn every_path_that_a_document_names_exists() {
     for path in documents() {
         for (number, line) in std::fs::read_to_string(&path).unwrap().lines().enumerate() {
             let links = line.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
-            let links = links.filter(|link| !link.is_empty() && !link.contains("://")).map(|link| path.parent().unwrap().join(link));
-            let names = quoted(line).filter(|text| tops.iter().any(|top| text.starts_with(top)) && !text.contains(['<', '*', ' ', '{']));
+            let links = links
+                .filter(|link| !link.is_empty() && !link.contains("://"))
+                .map(|link| path.parent().unwrap().join(link));
+            let names = quoted(line).filter(|text| {
+                tops.iter().any(|top| text.starts_with(top)) && !text.contains(['<', '*', ' ', '{'])
+            });
             for target in links.chain(names.map(|name| top().join(name))) {
                 if !target.exists() {
                     wrong.push(format!("{}:{}: {} does not exist", shown(&path), number + 1, shown(&target)));
@@ -40,8 +49,13 @@ fn every_must_of_the_format_names_a_test_that_exists() {
     let format = std::fs::read_to_string(top().join("docs/format.md")).unwrap();
     let code: String = sources().iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     let mut wrong = Vec::new();
-    for (number, line) in format.lines().enumerate().filter(|(_, line)| line.contains("MUST") && line.trim_start().starts_with(['-', '|'])) {
-        let named = quoted(line).any(|name| code.contains(&format!("fn {}(", name.rsplit("::").next().unwrap_or(name))));
+    for (number, line) in format
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| line.contains("MUST") && line.trim_start().starts_with(['-', '|']))
+    {
+        let named = quoted(line)
+            .any(|name| code.contains(&format!("fn {}(", name.rsplit("::").next().unwrap_or(name))));
         if !named {
             wrong.push(format!("docs/format.md:{}: names no test: {line}", number + 1));
         }

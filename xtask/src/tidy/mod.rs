@@ -22,7 +22,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("archive", &["model", "tree"]),
     ("site", &["model", "tree", "coordinator", "providers", "writers", "archive"]),
     ("app", &["model", "coordinator", "archive", "site", "ledger"]),
-    ("testkit", &["model", "tree", "coordinator", "providers", "writers", "archive", "site", "app", "ledger"]),
+    (
+        "testkit",
+        &["model", "tree", "coordinator", "providers", "writers", "archive", "site", "app", "ledger"],
+    ),
 ];
 
 /// Every file below `folder` with this ending, but for what is built.
@@ -57,12 +60,19 @@ fn no_source_file_is_longer_than_a_reader_can_hold() {
     let mut long = Vec::new();
     for path in sources() {
         let text = std::fs::read_to_string(&path).unwrap();
-        let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]\nmod") && *line != "#[cfg(test)]").count();
+        let lines = text
+            .lines()
+            .take_while(|line| !line.starts_with("#[cfg(test)]\nmod") && *line != "#[cfg(test)]")
+            .count();
         if lines > FILE_LINES_MAX {
             long.push(format!("{} has {lines} lines", shown(&path)));
         }
     }
-    assert!(long.is_empty(), "split by what it is about (at most {FILE_LINES_MAX} lines before the tests):\n{}", long.join("\n"));
+    assert!(
+        long.is_empty(),
+        "split by what it is about (at most {FILE_LINES_MAX} lines before the tests):\n{}",
+        long.join("\n")
+    );
 }
 
 #[test]
@@ -74,7 +84,9 @@ fn arrows_between_crates_go_one_way() {
         let table: toml::Table = std::fs::read_to_string(&manifest).unwrap().parse().unwrap();
         let uses = table.get("dependencies").and_then(toml::Value::as_table).cloned().unwrap_or_default();
         let Some(may) = allowed.get(folder.as_str()) else {
-            wrong.push(format!("crates/{folder} is not in the table: a new crate needs a decision record and a row here"));
+            wrong.push(format!(
+                "crates/{folder} is not in the table: a new crate needs a decision record and a row here"
+            ));
             continue;
         };
         for name in uses.keys().filter(|name| name.starts_with("stillpoint")) {
@@ -93,14 +105,26 @@ fn every_source_file_is_part_of_its_crate() {
     for path in sources() {
         let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
         let folder = path.parent().unwrap();
-        if ["lib", "main", "mod", "build"].contains(&stem.as_str()) || ["tests", "benches", "examples", "bin"].iter().any(|name| folder.ends_with(name)) {
+        if ["lib", "main", "mod", "build"].contains(&stem.as_str())
+            || ["tests", "benches", "examples", "bin"].iter().any(|name| folder.ends_with(name))
+        {
             continue;
         }
         let named = format!("mod {stem};");
-        let parents = [folder.join("mod.rs"), folder.join("lib.rs"), folder.join("main.rs"), folder.with_extension("rs")];
+        let parents = [
+            folder.join("mod.rs"),
+            folder.join("lib.rs"),
+            folder.join("main.rs"),
+            folder.with_extension("rs"),
+        ];
         let beside = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
-        let of_folder = parents.into_iter().chain(beside.filter(|_| folder.components().any(|part| part.as_os_str() == "tests")));
-        if !of_folder.into_iter().any(|file| std::fs::read_to_string(file).is_ok_and(|text| text.contains(&named))) {
+        let of_folder = parents
+            .into_iter()
+            .chain(beside.filter(|_| folder.components().any(|part| part.as_os_str() == "tests")));
+        if !of_folder
+            .into_iter()
+            .any(|file| std::fs::read_to_string(file).is_ok_and(|text| text.contains(&named)))
+        {
             forgotten.push(shown(&path));
         }
     }
@@ -109,7 +133,13 @@ fn every_source_file_is_part_of_its_crate() {
 
 #[test]
 fn nothing_is_left_to_do_later() {
-    let marks = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["XX", "X"].concat(), ["todo", "!("].concat(), ["unimplemented", "!("].concat()];
+    let marks = [
+        ["TO", "DO"].concat(),
+        ["FIX", "ME"].concat(),
+        ["XX", "X"].concat(),
+        ["todo", "!("].concat(),
+        ["unimplemented", "!("].concat(),
+    ];
     let mut left = Vec::new();
     for path in sources() {
         for (number, line) in std::fs::read_to_string(&path).unwrap().lines().enumerate() {

@@ -73,8 +73,10 @@ pub fn living_site(folder: &Path, act: DemoAct) -> Result<u8, SiteError> {
             control::quiesce(&socket, LIMIT).map_err(failed)?;
             let status = control::status(&socket, LIMIT).map_err(failed)?;
             let note = rest_note(folder);
-            std::fs::write(&note, serde_json::json!(status.numbers).to_string())
-                .map_err(|error| SiteError::new(ErrorKind::Environment, format!("cannot write {}", note.display())).because(error))?;
+            std::fs::write(&note, serde_json::json!(status.numbers).to_string()).map_err(|error| {
+                SiteError::new(ErrorKind::Environment, format!("cannot write {}", note.display()))
+                    .because(error)
+            })?;
         }
         DemoAct::GoOn => {
             start(&crate::verbs::own_program()?, folder)?;

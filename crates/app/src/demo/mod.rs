@@ -24,10 +24,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the demo. The exit code is 0 only if the recovered site is equal to the instant of the backup.
 pub fn demo(own: &DemoArguments) -> Result<u8, SiteError> {
-    let folder = tempfile::Builder::new()
-        .prefix("stillpoint-demo-")
-        .tempdir()
-        .map_err(|error| SiteError::new(ErrorKind::Environment, "a temporary folder cannot be made").because(error))?;
+    let folder = tempfile::Builder::new().prefix("stillpoint-demo-").tempdir().map_err(|error| {
+        SiteError::new(ErrorKind::Environment, "a temporary folder cannot be made").because(error)
+    })?;
     let stage = DemoStage::build(folder.path())?;
     let result = play(&stage, own);
     // Whatever happened, no process of the demo outlives it.
@@ -82,7 +81,9 @@ impl DemoStage {
     /// The site file of the demo: what a real one looks like, in small.
     fn site_text(&self) -> String {
         let quote = |path: &Path| format!("{:?}", path.display().to_string());
-        let act = |verb: &str| format!("[{}, \"demo-site\", {}, \"{verb}\"]", quote(&self.program), quote(&self.living()));
+        let act = |verb: &str| {
+            format!("[{}, \"demo-site\", {}, \"{verb}\"]", quote(&self.program), quote(&self.living()))
+        };
         format!(
             r#"[site]
 code = "DMO"
@@ -129,13 +130,20 @@ timeout = "20s"
     }
 
     fn check(&self) -> Result<CheckReport, SiteError> {
-        let settings = CheckSettings { stores: vec![living::store(&self.living())], content: self.content(), mode: Mode::Strict };
-        check(&settings).map_err(|error| SiteError::new(ErrorKind::Component, "the ledger could not be checked").because(error))
+        let settings = CheckSettings {
+            stores: vec![living::store(&self.living())],
+            content: self.content(),
+            mode: Mode::Strict,
+        };
+        check(&settings).map_err(|error| {
+            SiteError::new(ErrorKind::Component, "the ledger could not be checked").because(error)
+        })
     }
 
     fn status(&self) -> Result<control::Status, SiteError> {
-        control::status(&self.control(), ANSWER_LIMIT)
-            .map_err(|error| SiteError::new(ErrorKind::Component, "the demo site does not answer").because(error))
+        control::status(&self.control(), ANSWER_LIMIT).map_err(|error| {
+            SiteError::new(ErrorKind::Component, "the demo site does not answer").because(error)
+        })
     }
 }
 
@@ -160,12 +168,14 @@ fn play(stage: &DemoStage, own: &DemoArguments) -> Result<u8, SiteError> {
     recover(stage, &site, &set, false)?;
     let took = started.elapsed();
     let found = stage.check()?;
-    let equal = found.is_whole() && found.workers.iter().map(|worker| worker.highest).eq(instant.iter().copied());
+    let equal =
+        found.is_whole() && found.workers.iter().map(|worker| worker.highest).eq(instant.iter().copied());
     page.recovered(took, &found, equal);
     if equal {
         living::start(&stage.program, &stage.living())?;
-        let status = control::wait_for_advance(&stage.control(), ANSWER_LIMIT)
-            .map_err(|error| SiteError::new(ErrorKind::Component, "the recovered site does not advance").because(error))?;
+        let status = control::wait_for_advance(&stage.control(), ANSWER_LIMIT).map_err(|error| {
+            SiteError::new(ErrorKind::Component, "the recovered site does not advance").because(error)
+        })?;
         page.lives(&status);
     }
     page.verdict(equal, &report);
@@ -210,7 +220,12 @@ fn destroy(stage: &DemoStage) -> Result<control::Status, SiteError> {
     Ok(before)
 }
 
-fn recover(stage: &DemoStage, site: &LoadedSite, set: &stillpoint_archive::BackupSet, start: bool) -> Result<(), SiteError> {
+fn recover(
+    stage: &DemoStage,
+    site: &LoadedSite,
+    set: &stillpoint_archive::BackupSet,
+    start: bool,
+) -> Result<(), SiteError> {
     let options = RecoverOptions {
         component: None,
         overwrite: false,

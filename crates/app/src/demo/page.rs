@@ -32,38 +32,75 @@ impl Page {
 
     pub fn title(&self) {
         println!("{}", self.0.bold("Stillpoint: one instant, end to end"));
-        println!("A small site is backed up while it works, destroyed, and brought back to the very instant of the backup.");
+        println!(
+            "A small site is backed up while it works, destroyed, and brought back to the very instant of the backup."
+        );
     }
 
     pub fn living(&self, top: &Path, status: &Status, stall: &Duration) {
         self.part(1, "A living site");
         println!("   In {}: a ledger in SQLite and a folder of content files.", top.display());
-        println!("   {} workers never rest: each commits a row, writes the file that belongs to it, and goes on.", status.numbers.len());
-        println!("   By now they have done {} operations. The longest any of them had to wait was {}.", sum(&status.operations), time(*stall));
+        println!(
+            "   {} workers never rest: each commits a row, writes the file that belongs to it, and goes on.",
+            status.numbers.len()
+        );
+        println!(
+            "   By now they have done {} operations. The longest any of them had to wait was {}.",
+            sum(&status.operations),
+            time(*stall)
+        );
     }
 
     pub fn backed_up(&self, report: &BackupReport, instant: &[u64], after: &Status, stall: &Duration) {
         self.part(2, "Backed up at one instant, under load");
         let window = report.window.map_or_else(|| "?".to_owned(), time);
-        println!("   The application came to rest, the database view was pinned, the files were cut, and it went on.");
+        println!(
+            "   The application came to rest, the database view was pinned, the files were cut, and it went on."
+        );
         println!("   {}", self.0.bold(&format!("The site stood still for {window}.")));
-        println!("   The whole run took {}; a worker's longest wait in that time was {}.", time(report.elapsed), time(*stall));
+        println!(
+            "   The whole run took {}; a worker's longest wait in that time was {}.",
+            time(report.elapsed),
+            time(*stall)
+        );
         let grade = report.grade.map_or_else(String::new, |grade| grade.to_string());
-        println!("   The set is of operation {}, grade {}. While it was copied the site did {} more.", sum(instant), self.0.green(&grade), sum(&after.numbers).saturating_sub(sum(instant)));
+        println!(
+            "   The set is of operation {}, grade {}. While it was copied the site did {} more.",
+            sum(instant),
+            self.0.green(&grade),
+            sum(&after.numbers).saturating_sub(sum(instant))
+        );
     }
 
     pub fn destroyed(&self, before: &Status) {
         self.part(3, "Destroyed");
-        println!("   kill -9, then every file of the site removed: the database, its log, all content. It was at operation {}.", sum(&before.numbers));
+        println!(
+            "   kill -9, then every file of the site removed: the database, its log, all content. It was at operation {}.",
+            sum(&before.numbers)
+        );
     }
 
     pub fn recovered(&self, took: Duration, found: &CheckReport, equal: bool) {
         self.part(4, "Recovered");
-        println!("   Put back from the set in {}. Now every row and every file is read and compared:", time(took));
-        println!("   {} rows in the ledger, {} content files, {}.", found.rows, found.files, bytes(found.bytes));
+        println!(
+            "   Put back from the set in {}. Now every row and every file is read and compared:",
+            time(took)
+        );
+        println!(
+            "   {} rows in the ledger, {} content files, {}.",
+            found.rows,
+            found.files,
+            bytes(found.bytes)
+        );
         let tick = |good: bool| if good { self.0.green("yes") } else { self.0.red("NO") };
-        println!("     every row has its file, and every file its row   {}", tick(found.violation_count == 0));
-        println!("     the hash chain of each worker is whole           {}", tick(found.violation_count == 0));
+        println!(
+            "     every row has its file, and every file its row   {}",
+            tick(found.violation_count == 0)
+        );
+        println!(
+            "     the hash chain of each worker is whole           {}",
+            tick(found.violation_count == 0)
+        );
         println!("     each worker is exactly where it was at the cut   {}", tick(equal));
         for violation in found.violations.iter().take(10) {
             println!("     {} {violation}", self.0.red("violation:"));
@@ -78,10 +115,18 @@ impl Page {
         println!();
         if equal {
             let window = report.window.map_or_else(|| "?".to_owned(), time);
-            println!("{} One instant, held for {window}, and every row with its file.", self.0.green("It holds."));
-            println!("Next: `stillpoint init` drafts a site file for this machine. docs/operations.md is the runbook.");
+            println!(
+                "{} One instant, held for {window}, and every row with its file.",
+                self.0.green("It holds.")
+            );
+            println!(
+                "Next: `stillpoint init` drafts a site file for this machine. docs/operations.md is the runbook."
+            );
         } else {
-            println!("{} What came back is not what was there at the instant of the backup.", self.0.red("It does not hold."));
+            println!(
+                "{} What came back is not what was there at the instant of the backup.",
+                self.0.red("It does not hold.")
+            );
             println!("Run it again with --keep and report it with the folder that is kept.");
         }
     }

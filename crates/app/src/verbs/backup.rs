@@ -45,7 +45,8 @@ pub fn backup(common: &Common, own: &BackupArguments, hook: Arc<dyn ActHook>) ->
 fn summary(report: &BackupReport) {
     let style = Style::for_stdout();
     if let Some(set) = &report.set {
-        let grade = report.grade.map_or_else(String::new, |grade| format!(", grade {}", Screen::grade(style, grade)));
+        let grade =
+            report.grade.map_or_else(String::new, |grade| format!(", grade {}", Screen::grade(style, grade)));
         let problems = match report.problems.len() {
             0 => String::new(),
             count => format!(", {}", style.yellow(&format!("{count} problems"))),
@@ -85,22 +86,26 @@ pub fn reconcile(common: &Common) -> Answer {
     let report = stillpoint_site::reconcile_site(&site, &state_root(common)?)?;
     if common.json {
         let object = serde_json::json!({
-            "event": "reconciled", "run": report.run, "healed": report.healed, "failed": report.failed,
+            "event": "reconciled", "run": report.run, "healed": report.healed, "failed": report.failed, "left": report.left,
         });
         println!("{object}");
     } else if !common.quiet {
-        if report.healed.is_empty() && report.failed.is_empty() {
+        if report.healed.is_empty() && report.failed.is_empty() && report.left.is_empty() {
             println!("Nothing was left behind.");
         }
         for line in &report.healed {
             println!("healed: {line}");
         }
+        for line in &report.left {
+            println!("still there, tried again by the next run: {line}");
+        }
     }
     if report.failed.is_empty() {
         return Ok(0);
     }
-    let error = SiteError::new(ErrorKind::NotThawed, format!("could not be healed: {}", report.failed.join("; ")))
-        .hint("put it right by hand, then run `stillpoint reconcile` again");
+    let error =
+        SiteError::new(ErrorKind::NotThawed, format!("could not be healed: {}", report.failed.join("; ")))
+            .hint("put it right by hand, then run `stillpoint reconcile` again");
     if common.json {
         return Err(error);
     }

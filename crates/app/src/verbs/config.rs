@@ -21,7 +21,11 @@ pub fn config(common: &Common, verb: &ConfigVerb) -> Answer {
             let site = stillpoint_site::load(&common.config)?;
             if !common.quiet && !common.json {
                 let count = site.file.components.len();
-                println!("{} is valid: site {}, {count} components.", site.path.display(), site.file.site.code);
+                println!(
+                    "{} is valid: site {}, {count} components.",
+                    site.path.display(),
+                    site.file.site.code
+                );
             }
         }
     }

@@ -20,7 +20,11 @@ pub fn init(common: &Common, own: &InitArguments) -> Answer {
     }
     write(file, &text, own.overwrite)?;
     if !common.quiet {
-        println!("Wrote {}. Read it, put it right, then: stillpoint --config {} backup --dry-run", file.display(), file.display());
+        println!(
+            "Wrote {}. Read it, put it right, then: stillpoint --config {} backup --dry-run",
+            file.display(),
+            file.display()
+        );
     }
     Ok(0)
 }
@@ -28,7 +32,11 @@ pub fn init(common: &Common, own: &InitArguments) -> Answer {
 fn write(file: &Path, text: &str, overwrite: bool) -> Result<(), SiteError> {
     let mut options = std::fs::File::options();
     options.write(true).mode(0o600);
-    if overwrite { options.create(true).truncate(true) } else { options.create_new(true) };
+    if overwrite {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
     let result = options.open(file).and_then(|mut open| open.write_all(text.as_bytes()));
     result.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
@@ -39,6 +47,8 @@ fn write(file: &Path, text: &str, overwrite: bool) -> Result<(), SiteError> {
             SiteError::new(ErrorKind::Environment, format!("the folder of {} is not there", file.display()))
                 .hint("create it, or name another file: stillpoint init FILE")
         }
-        _ => SiteError::new(ErrorKind::Environment, format!("cannot write {}", file.display())).because(error),
+        _ => {
+            SiteError::new(ErrorKind::Environment, format!("cannot write {}", file.display())).because(error)
+        }
     })
 }

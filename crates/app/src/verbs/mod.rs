@@ -64,7 +64,8 @@ fn cancel_on_signal() -> Cancel {
 pub fn state_root(common: &Common) -> Result<PathBuf, SiteError> {
     if let Some(folder) = &common.state_dir {
         return std::path::absolute(folder).map_err(|error| {
-            SiteError::new(ErrorKind::Usage, format!("--state-dir {} is not a path", folder.display())).because(error)
+            SiteError::new(ErrorKind::Usage, format!("--state-dir {} is not a path", folder.display()))
+                .because(error)
         });
     }
     if rustix::process::geteuid().is_root() {
@@ -73,13 +74,17 @@ pub fn state_root(common: &Common) -> Result<PathBuf, SiteError> {
     let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     base.or_else(home).map(|folder| folder.join("stillpoint")).ok_or_else(|| {
-        SiteError::new(ErrorKind::Usage, "there is no place for the state of runs: neither HOME nor XDG_STATE_HOME is set")
-            .hint("name a folder with --state-dir")
+        SiteError::new(
+            ErrorKind::Usage,
+            "there is no place for the state of runs: neither HOME nor XDG_STATE_HOME is set",
+        )
+        .hint("name a folder with --state-dir")
     })
 }
 
 /// The path of the running program.
 pub fn own_program() -> Result<PathBuf, SiteError> {
-    std::env::current_exe()
-        .map_err(|error| SiteError::new(ErrorKind::Environment, "the path of this program cannot be told").because(error))
+    std::env::current_exe().map_err(|error| {
+        SiteError::new(ErrorKind::Environment, "the path of this program cannot be told").because(error)
+    })
 }

@@ -18,9 +18,9 @@ pub fn completions(shell: clap_complete::Shell) -> Answer {
 /// `stillpoint man`.
 pub fn man() -> Answer {
     let mut page = Vec::new();
-    clap_mangen::Man::new(Arguments::command())
-        .render(&mut page)
-        .map_err(|error| SiteError::new(ErrorKind::Bug, "the manual page could not be made").because(error))?;
+    clap_mangen::Man::new(Arguments::command()).render(&mut page).map_err(|error| {
+        SiteError::new(ErrorKind::Bug, "the manual page could not be made").because(error)
+    })?;
     print!("{}", String::from_utf8_lossy(&page));
     Ok(0)
 }

@@ -19,7 +19,12 @@ pub fn verify(common: &Common, own: &SetArguments) -> Answer {
         let style = Style::for_stdout();
         for damage in &report.damage {
             let component = damage.component.as_ref().map_or("set", |name| name.as_str());
-            println!("{} {component}: {}: {}", style.red("damaged:"), damage.path.as_deref().unwrap_or("-"), damage.text);
+            println!(
+                "{} {component}: {}: {}",
+                style.red("damaged:"),
+                damage.path.as_deref().unwrap_or("-"),
+                damage.text
+            );
         }
         println!("{} files, {} read from {}", report.files, bytes(report.bytes), own.set.display());
     }
@@ -29,8 +34,13 @@ pub fn verify(common: &Common, own: &SetArguments) -> Answer {
         }
         return Ok(0);
     }
-    Err(SiteError::new(ErrorKind::Damaged, format!("{} things in the set are not what they were", report.damage.len()))
-        .hint("make a new backup now; keep this set until it is complete: what is undamaged can still be recovered"))
+    Err(SiteError::new(
+        ErrorKind::Damaged,
+        format!("{} things in the set are not what they were", report.damage.len()),
+    )
+    .hint(
+        "make a new backup now; keep this set until it is complete: what is undamaged can still be recovered",
+    ))
 }
 
 /// `stillpoint show`.
@@ -53,7 +63,12 @@ pub fn show(common: &Common, own: &SetArguments) -> Answer {
     }
     for problem in &facts.problems {
         let component = problem.component.as_ref().map_or("-", |name| name.as_str());
-        println!("  {} {component}: {}: {}", style.yellow("problem:"), problem.path.as_deref().unwrap_or("-"), problem.text);
+        println!(
+            "  {} {component}: {}: {}",
+            style.yellow("problem:"),
+            problem.path.as_deref().unwrap_or("-"),
+            problem.text
+        );
     }
     Ok(0)
 }

@@ -8,8 +8,19 @@ use crate::site::{Site, contents};
 fn a_backup_is_complete_and_all_verbs_agree_on_it() {
     let site = Site::new();
     let done = site.run(&["backup"]).exits(0);
-    assert!(done.out.contains("The site stood still for") && done.out.contains("Backup complete"), "{}", done.out);
-    for name in ["manifest.json", "SHA256SUMS", "CD.Latest/stillpoint", "CD.Latest/site.toml", "CD.Latest/RECOVER.md", "backup.log"] {
+    assert!(
+        done.out.contains("The site stood still for") && done.out.contains("Backup complete"),
+        "{}",
+        done.out
+    );
+    for name in [
+        "manifest.json",
+        "SHA256SUMS",
+        "CD.Latest/stillpoint",
+        "CD.Latest/site.toml",
+        "CD.Latest/RECOVER.md",
+        "backup.log",
+    ] {
         assert!(site.set().join(name).exists(), "{name} is missing");
     }
     let log = std::fs::read_to_string(site.path("backups/backup.log")).unwrap();
@@ -29,11 +40,20 @@ fn a_backup_is_complete_and_all_verbs_agree_on_it() {
 fn events_come_as_json_lines_with_every_phase() {
     let site = Site::new();
     let done = site.run(&["--json", "backup"]).exits(0);
-    let events: Vec<serde_json::Value> = done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let phases: Vec<&str> =
-        events.iter().filter(|event| event["event"] == "phase-ended").map(|event| event["phase"].as_str().unwrap()).collect();
-    assert_eq!(phases, ["preflight", "identify", "prepare", "freeze", "snapshot", "thaw", "capture", "seal", "after"]);
-    assert!(events.iter().any(|event| event["event"] == "freeze-window" && event["window_us"].as_u64() > Some(0)));
+    let events: Vec<serde_json::Value> =
+        done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let phases: Vec<&str> = events
+        .iter()
+        .filter(|event| event["event"] == "phase-ended")
+        .map(|event| event["phase"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        phases,
+        ["preflight", "identify", "prepare", "freeze", "snapshot", "thaw", "capture", "seal", "after"]
+    );
+    assert!(
+        events.iter().any(|event| event["event"] == "freeze-window" && event["window_us"].as_u64() > Some(0))
+    );
     let end = events.last().unwrap();
     assert_eq!((end["event"].as_str(), end["outcome"].as_str()), (Some("run-ended"), Some("complete")));
 }
@@ -115,7 +135,10 @@ fn a_second_run_at_the_same_time_is_told_who_holds_the_site() {
     let site = Site::new();
     let fifo = site.path("wait");
     std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
-    let reads = format!("[[component]]\nname = \"slow\"\ntype = \"command\"\nrun = [\"/bin/cat\", \"{}\"]", fifo.display());
+    let reads = format!(
+        "[[component]]\nname = \"slow\"\ntype = \"command\"\nrun = [\"/bin/cat\", \"{}\"]",
+        fifo.display()
+    );
     site.write_site_file("", &reads);
     let mut first = site.command(&["backup"]).stdout(std::process::Stdio::null()).spawn().unwrap();
     // Opens only when the command of the first run reads, so the first run holds the lock by then.
@@ -132,9 +155,17 @@ fn an_interrupted_run_ends_cleanly_and_publishes_nothing() {
     let site = Site::new();
     let fifo = site.path("wait");
     std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
-    let reads = format!("[[component]]\nname = \"slow\"\ntype = \"command\"\nrun = [\"/bin/cat\", \"{}\"]", fifo.display());
+    let reads = format!(
+        "[[component]]\nname = \"slow\"\ntype = \"command\"\nrun = [\"/bin/cat\", \"{}\"]",
+        fifo.display()
+    );
     site.write_site_file("", &reads);
-    let mut run = site.command(&["backup"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut run = site
+        .command(&["backup"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
     let gate = std::fs::File::options().write(true).open(&fifo).unwrap();
     let process = rustix::process::Pid::from_raw(run.id().cast_signed()).unwrap();
     rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
@@ -148,7 +179,11 @@ fn an_interrupted_run_ends_cleanly_and_publishes_nothing() {
 fn a_secondary_site_is_refused_with_the_reason() {
     let site = Site::new();
     let text = std::fs::read_to_string(site.path("site.toml")).unwrap();
-    std::fs::write(site.path("site.toml"), text.replace("name = \"Test\"", "name = \"Test\"\ntype = \"secondary\"\nparent = \"P01\"")).unwrap();
+    std::fs::write(
+        site.path("site.toml"),
+        text.replace("name = \"Test\"", "name = \"Test\"\ntype = \"secondary\"\nparent = \"P01\""),
+    )
+    .unwrap();
     let done = site.run(&["backup"]);
     assert!(done.code == 2 || done.code == 4, "{}", done.code);
     assert!(done.err.contains("parent"), "{}", done.err);

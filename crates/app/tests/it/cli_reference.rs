@@ -7,7 +7,8 @@ use stillpoint::Arguments;
 
 /// Every visible verb with its whole help.
 pub fn reference() -> String {
-    let mut page = String::from("# The command line\n\nMade by `cargo xtask gen` from the program's own definition.\n");
+    let mut page =
+        String::from("# The command line\n\nMade by `cargo xtask gen` from the program's own definition.\n");
     let mut command = Arguments::command();
     command.build();
     describe(&mut command, "stillpoint", &mut page);
@@ -18,7 +19,8 @@ fn describe(command: &mut clap::Command, name: &str, page: &mut String) {
     let help = command.clone().bin_name(name).render_long_help().to_string();
     let help: Vec<&str> = help.lines().map(str::trim_end).collect();
     write!(page, "\n## `{name}`\n\n```text\n{}\n```\n", help.join("\n").trim_end()).unwrap();
-    for verb in command.get_subcommands_mut().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
+    for verb in command.get_subcommands_mut().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help")
+    {
         let name = format!("{name} {}", verb.get_name());
         describe(verb, &name, page);
     }

@@ -20,7 +20,9 @@ exclud = ["*.tmp"]
 "#;
     std::fs::write(site.path("site.toml"), text).unwrap();
     let done = site.run(&["config", "check"]).exits(4);
-    for part in ["site.toml:2:", "TOOLONG", "nmae", "site.toml:6:", "relative/path", "site.toml:11:", "exclud"] {
+    for part in
+        ["site.toml:2:", "TOOLONG", "nmae", "site.toml:6:", "relative/path", "site.toml:11:", "exclud"]
+    {
         assert!(done.err.contains(part), "{part} is missing in\n{}", done.err);
     }
     assert!(!done.err.contains("panicked"));
@@ -40,7 +42,8 @@ fn the_effective_settings_and_the_schema_can_be_read_by_machines() {
     let shown = site.run(&["config", "show"]).exits(0).out;
     assert!(shown.contains("window") && shown.contains("minimum_grade"), "{shown}");
     std::fs::write(site.path("shown.toml"), &shown).unwrap();
-    let again = site.command(&[]).arg("--config").arg(site.path("shown.toml")).args(["config", "show"]).output();
+    let again =
+        site.command(&[]).arg("--config").arg(site.path("shown.toml")).args(["config", "show"]).output();
     drop(again);
     serde_json::from_str::<serde_json::Value>(&site.run(&["config", "schema"]).exits(0).out).unwrap();
 }
@@ -55,7 +58,12 @@ fn init_writes_a_valid_site_file_once() {
             arguments.push("--sample");
         }
         site.run(&arguments).exits(0);
-        let checked = std::process::Command::new(crate::site::PROGRAM).arg("--config").arg(&file).args(["config", "check"]).output().unwrap();
+        let checked = std::process::Command::new(crate::site::PROGRAM)
+            .arg("--config")
+            .arg(&file)
+            .args(["config", "check"])
+            .output()
+            .unwrap();
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     }
     site.run(&["init", file.to_str().unwrap()]).exits(15);

@@ -73,6 +73,10 @@ fn what_is_no_set_is_refused() {
     let site = Site::new();
     for verb in ["recover", "verify", "show"] {
         let done = site.run(&[verb, site.path("tree").to_str().unwrap()]);
-        assert!(done.code != 0 && done.err.contains("tree") && !done.err.contains("panicked"), "{verb}: {}", done.err);
+        assert!(
+            done.code != 0 && done.err.contains("tree") && !done.err.contains("panicked"),
+            "{verb}: {}",
+            done.err
+        );
     }
 }

@@ -19,7 +19,8 @@ impl Site {
         for name in ["tree/a", "tree/b/c", "backups"] {
             std::fs::create_dir_all(site.path(name)).unwrap();
         }
-        std::fs::set_permissions(site.path("backups"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        std::fs::set_permissions(site.path("backups"), std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .unwrap();
         for number in 0..20 {
             std::fs::write(site.path(&format!("tree/a/{number}.txt")), format!("file {number}\n")).unwrap();
         }
@@ -79,7 +80,12 @@ run = ["/bin/uname", "-a"]
     /// The program on this site, ready to be run.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.arg("--config").arg(self.path("site.toml")).arg("--state-dir").arg(self.path("state")).args(arguments);
+        command
+            .arg("--config")
+            .arg(self.path("site.toml"))
+            .arg("--state-dir")
+            .arg(self.path("state"))
+            .args(arguments);
         command.env_remove("STILLPOINT_CONFIG").env_remove("STILLPOINT_STATE_DIR");
         command
     }
@@ -130,7 +136,9 @@ pub fn contents(top: &Path) -> Vec<(PathBuf, String)> {
             } else {
                 format!("{:?}", std::fs::read(&path).unwrap())
             };
-            let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::symlink_metadata(&path).unwrap().permissions());
+            let mode = std::os::unix::fs::PermissionsExt::mode(
+                &std::fs::symlink_metadata(&path).unwrap().permissions(),
+            );
             found.push((path.strip_prefix(top).unwrap().to_path_buf(), format!("{mode:o} {what}")));
         }
     }

@@ -236,7 +236,8 @@ mod tests {
         assert!(numbers.contains(&id::HOOK_TIMED_OUT) && problems == 1, "{log}");
         assert!(started.elapsed() < Duration::from_secs(10));
         let child = log.split("wrote: ").nth(1).and_then(|rest| rest.split(['.', '\n']).next()).unwrap();
-        let alive = std::fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        let alive =
+            std::fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
         assert!(!alive, "process {child} outlived the hook");
     }
 

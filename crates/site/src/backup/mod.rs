@@ -16,7 +16,9 @@ use stillpoint_coordinator::{
 };
 use stillpoint_model::site_file::SiteType;
 use stillpoint_model::status::id;
-use stillpoint_model::{Cancel, EpochNumber, ErrorKind, Event, Grade, Monitor, Outcome, Phase, Problem, RunId};
+use stillpoint_model::{
+    Cancel, EpochNumber, ErrorKind, Event, Grade, Monitor, Outcome, Phase, Problem, RunId,
+};
 
 use crate::error::{SiteError, chain};
 use crate::load::LoadedSite;
@@ -90,6 +92,7 @@ pub fn backup(site: &LoadedSite, options: &BackupOptions) -> Result<BackupReport
         builder: None,
         published: None,
         grade: None,
+        told: Default::default(),
     };
     let report = drive(site, options, &state, (&run, epoch), participants, &mut stage);
     Ok(conclude(site, stage, report, started))
@@ -101,7 +104,8 @@ pub(crate) fn refuse_secondary(site: &LoadedSite) -> Result<(), SiteError> {
     if identity.site_type != SiteType::Secondary {
         return Ok(());
     }
-    let parent = identity.parent.as_ref().map_or("its parent".to_owned(), |code| format!("its parent {code}"));
+    let parent =
+        identity.parent.as_ref().map_or("its parent".to_owned(), |code| format!("its parent {code}"));
     Err(SiteError::new(
         ErrorKind::Usage,
         format!("site {} is a secondary site: it has no backup and is not recovered from one", identity.code),
@@ -111,17 +115,23 @@ pub(crate) fn refuse_secondary(site: &LoadedSite) -> Result<(), SiteError> {
 
 /// Heals what an earlier run left, and tells of it.
 fn heal(state: &StateFolder, lock: &StateLock, teller: &Teller) -> Result<(), SiteError> {
-    let ReconcileReport { run, healed, failed, .. } = reconcile(state, lock)?;
+    let ReconcileReport { run, healed, failed, left } = reconcile(state, lock)?;
     let run = run.map_or_else(|| "?".to_owned(), |run| run.to_string());
     if !healed.is_empty() {
         teller.status(id::RUN_RECONCILED, &[&run, &healed.join("; ")]);
+    }
+    for what in &left {
+        teller.status(id::LEFTOVERS_NOT_REMOVED, &[what, "it is tried again by the next run"]);
     }
     if failed.is_empty() {
         return Ok(());
     }
     teller.status(id::SITE_NOT_THAWED, &[&failed.join("; ")]);
-    Err(SiteError::new(ErrorKind::NotThawed, format!("run {run} left what could not be healed: {}", failed.join("; ")))
-        .hint("put it right by hand, then run `stillpoint reconcile`; no backup is made before"))
+    Err(SiteError::new(
+        ErrorKind::NotThawed,
+        format!("run {run} left what could not be healed: {}", failed.join("; ")),
+    )
+    .hint("put it right by hand, then run `stillpoint reconcile`; no backup is made before"))
 }
 
 fn open_previous(site: &LoadedSite, teller: &Teller) -> Option<BackupSet> {

@@ -63,7 +63,10 @@ struct Choices(Mutex<Vec<(ComponentName, ProviderKind, String)>>);
 impl Monitor for Choices {
     fn emit(&self, event: Event) {
         if let Event::ProviderChosen { component, provider, reason } = event {
-            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((component, provider, reason));
+            self.0
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .push((component, provider, reason));
         }
     }
 }
@@ -97,7 +100,11 @@ pub fn backup_plan(site: &LoadedSite) -> Result<BackupPlan, SiteError> {
                     name: part.component,
                     writer: description.writer,
                     level: Some(part.level.unwrap_or(description.level)),
-                    notes: description.estimate_bytes.map(|bytes| format!("about {bytes} bytes")).into_iter().collect(),
+                    notes: description
+                        .estimate_bytes
+                        .map(|bytes| format!("about {bytes} bytes"))
+                        .into_iter()
+                        .collect(),
                     error: None,
                 }
             }
@@ -110,7 +117,9 @@ pub fn backup_plan(site: &LoadedSite) -> Result<BackupPlan, SiteError> {
             },
         });
     }
-    for (name, provider, reason) in choices.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).drain(..) {
+    for (name, provider, reason) in
+        choices.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).drain(..)
+    {
         if let Some(part) = components.iter_mut().find(|part| part.name == name) {
             part.notes.push(format!("provider {provider}: {reason}"));
         }
@@ -121,7 +130,10 @@ pub fn backup_plan(site: &LoadedSite) -> Result<BackupPlan, SiteError> {
     let fatal = found.iter().filter(|finding| finding.fatal).count();
     Ok(BackupPlan {
         site: identity.code.clone(),
-        set: main_folder(&site.file.destination).cloned().unwrap_or_default().join(identity.code.set_folder()),
+        set: main_folder(&site.file.destination)
+            .cloned()
+            .unwrap_or_default()
+            .join(identity.code.set_folder()),
         components,
         findings: found.into_iter().map(|finding| format!("{} ({})", finding.text, finding.remedy)).collect(),
         fatal,

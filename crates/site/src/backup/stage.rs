@@ -1,6 +1,7 @@
 //! What the site itself does in a run: checks the destination, opens the set that is built, and publishes it.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use stillpoint_coordinator::{Component, RunReport, Stage, StageError};
 use stillpoint_model::site_file::{ComponentKind, Destination};
 use stillpoint_model::status::id;
 use stillpoint_model::{
-    CaptureSink, ComponentName, Description, EpochNumber, ErrorKind, Grade, Monitor, Outcome, RunId, UndoLog,
+    CaptureSink, ComponentName, Description, EpochNumber, ErrorKind, Event, Grade, Monitor, Outcome, RunId,
+    UndoLog,
 };
 
 use super::teller::{Teller, log_path};
@@ -30,6 +32,7 @@ pub(crate) struct SiteStage<'a> {
     pub builder: Option<SetBuilder>,
     pub published: Option<BackupSet>,
     pub grade: Option<Grade>,
+    pub told: RefCell<BTreeSet<String>>,
 }
 
 /// The folder of the destination that holds the set and the log.
@@ -57,7 +60,10 @@ impl SiteStage<'_> {
     fn refuse(&self, findings: Vec<Finding>) -> Result<(), SiteError> {
         let mut fatal = Vec::new();
         for finding in findings {
-            self.teller.status(id::DESTINATION_FINDING, &[&finding.text, &finding.remedy]);
+            // Checked twice, with the paths of the site file and with those of the writers; told once.
+            if self.told.borrow_mut().insert(finding.text.clone()) {
+                self.teller.status(id::DESTINATION_FINDING, &[&finding.text, &finding.remedy]);
+            }
             if finding.fatal {
                 fatal.push(finding);
             }
@@ -70,7 +76,9 @@ impl SiteStage<'_> {
 
     fn facts(&self, report: &RunReport) -> Result<SetFacts, SiteError> {
         let site = &self.site.file.site;
-        let bug = |what: &str| SiteError::new(ErrorKind::Bug, format!("the run has no {what} but is to be published"));
+        let bug = |what: &str| {
+            SiteError::new(ErrorKind::Bug, format!("the run has no {what} but is to be published"))
+        };
         let mut components = Vec::new();
         for Component { name, description, captured } in &report.components {
             let place = self.places.get(name).copied().ok_or_else(|| bug("place"))?;
@@ -85,7 +93,9 @@ impl SiteStage<'_> {
             run: self.run.clone(),
             epoch: self.epoch,
             cut_at: report.cut_at.ok_or_else(|| bug("cut"))?,
-            window_us: report.window.map_or(0, |window| u64::try_from(window.as_micros()).unwrap_or(u64::MAX)),
+            window_us: report
+                .window
+                .map_or(0, |window| u64::try_from(window.as_micros()).unwrap_or(u64::MAX)),
             outcome: if problems.is_empty() { Outcome::Complete } else { Outcome::Incomplete },
             problems,
             tools: recovery_kit::tools(),
@@ -96,7 +106,9 @@ impl SiteStage<'_> {
     /// Refuses a set with a component below the site's minimum.
     fn check_grade(&mut self, report: &RunReport) -> Result<(), SiteError> {
         let wanted = self.site.file.task.minimum_grade;
-        let counts = |name: &ComponentName| self.site.file.components.iter().any(|part| part.name == *name && is_graded(&part.kind));
+        let counts = |name: &ComponentName| {
+            self.site.file.components.iter().any(|part| part.name == *name && is_graded(&part.kind))
+        };
         let graded: Vec<(&ComponentName, Grade)> = report
             .components
             .iter()
@@ -104,12 +116,16 @@ impl SiteStage<'_> {
             .filter_map(|part| Some((&part.name, part.captured.as_ref()?.grade)))
             .collect();
         self.grade = graded.iter().map(|(_, grade)| *grade).min();
-        let below: Vec<String> =
-            graded.iter().filter(|(_, grade)| *grade < wanted).map(|(name, grade)| format!("{name} is {grade}")).collect();
+        let below: Vec<String> = graded
+            .iter()
+            .filter(|(_, grade)| *grade < wanted)
+            .map(|(name, grade)| format!("{name} is {grade}"))
+            .collect();
         if below.is_empty() {
             return Ok(());
         }
-        let text = format!("the set is below the minimum grade {wanted} and is not published: {}", below.join(", "));
+        let text =
+            format!("the set is below the minimum grade {wanted} and is not published: {}", below.join(", "));
         self.teller.status(id::SET_BELOW_GRADE, &[&wanted.to_string(), &below.join(", ")]);
         Err(SiteError::new(ErrorKind::Grade, text)
             .hint("quiet every service that writes to it, or lower task.minimum_grade in the site file"))
@@ -128,7 +144,13 @@ impl SiteStage<'_> {
             recover: recovery_kit::recover_text(self.site, &facts),
         };
         let monitor: Arc<dyn Monitor> = self.teller.clone();
+        let graded: Vec<_> =
+            facts.components.iter().map(|(name, _, _, captured)| (name.clone(), captured.grade)).collect();
         let set = builder.publish(facts, &kit, &monitor)?;
+        for (component, grade) in graded {
+            let (files, bytes) = set.size(&component).unwrap_or_default();
+            self.teller.emit(Event::ComponentCaptured { component, grade, files, bytes });
+        }
         self.teller.status(id::SET_PUBLISHED, &[&set.folder().display().to_string()]);
         self.published = Some(set);
         Ok(())
@@ -188,7 +210,10 @@ struct NoSink;
 
 impl NoSink {
     fn refusal() -> stillpoint_model::SinkError {
-        stillpoint_model::SinkError("there is no set that is being built".into(), None::<Box<ArchiveError>>.map(|e| e as _))
+        stillpoint_model::SinkError(
+            "there is no set that is being built".into(),
+            None::<Box<ArchiveError>>.map(|e| e as _),
+        )
     }
 }
 

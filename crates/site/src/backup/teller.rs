@@ -138,7 +138,11 @@ impl Teller {
         if count <= PROBLEMS_LOGGED_MAX {
             let place = problem.path.as_deref().unwrap_or("-");
             let component = problem.component.as_ref().map_or("-", ComponentName::as_str);
-            self.component_status(id::PROBLEM_RECORDED, problem.component.clone(), &[component, place, &problem.text]);
+            self.component_status(
+                id::PROBLEM_RECORDED,
+                problem.component.clone(),
+                &[component, place, &problem.text],
+            );
         }
     }
 

@@ -11,8 +11,8 @@ use stillpoint_archive::BackupSet;
 use stillpoint_coordinator::StateFolder;
 use stillpoint_model::status::{MessageId, StatusMessage, id};
 use stillpoint_model::{
-    Cancel, ComponentName, Context, Deadline, ErrorKind, Event, Level, Monitor, RestoreOptions, Restored, Restorer, RunId,
-    StoredComponent,
+    Cancel, ComponentName, Context, Deadline, ErrorKind, Event, Level, Monitor, RestoreOptions, Restored,
+    Restorer, RunId, StoredComponent,
 };
 
 use crate::assemble;
@@ -86,7 +86,11 @@ struct Part {
 }
 
 /// Says what [`recover`] would do. Changes nothing.
-pub fn recover_plan(set: &BackupSet, site: &LoadedSite, options: &RecoverOptions) -> Result<RecoverPlan, SiteError> {
+pub fn recover_plan(
+    set: &BackupSet,
+    site: &LoadedSite,
+    options: &RecoverOptions,
+) -> Result<RecoverPlan, SiteError> {
     let parts = parts(set, site, options, Path::new("/nonexistent"), &new_run())?;
     let mut components = Vec::new();
     for part in &parts {
@@ -97,12 +101,20 @@ pub fn recover_plan(set: &BackupSet, site: &LoadedSite, options: &RecoverOptions
             obstacles: part.restorer.obstacles(&part.stored).map_err(fail)?,
         });
     }
-    let probes = if whole_site(options) { site.file.probes.iter().map(|probe| probe.name.clone()).collect() } else { vec![] };
+    let probes = if whole_site(options) {
+        site.file.probes.iter().map(|probe| probe.name.clone()).collect()
+    } else {
+        vec![]
+    };
     Ok(RecoverPlan { set: set.folder().to_path_buf(), components, probes })
 }
 
 /// Puts the site (or one component) back, starts it, and runs its probes.
-pub fn recover(set: &BackupSet, site: &LoadedSite, options: &RecoverOptions) -> Result<RecoverReport, SiteError> {
+pub fn recover(
+    set: &BackupSet,
+    site: &LoadedSite,
+    options: &RecoverOptions,
+) -> Result<RecoverReport, SiteError> {
     let started = Instant::now();
     let run = new_run();
     let state = StateFolder::open(&options.state_root, &site.file.site.code)?;
@@ -114,7 +126,11 @@ pub fn recover(set: &BackupSet, site: &LoadedSite, options: &RecoverOptions) -> 
     }
     tell(options, id::RECOVERY_STARTED, &[site.file.site.code.as_str(), &set.folder().display().to_string()]);
     let result = put_back(&mut parts, options).and_then(|components| {
-        let probes = if options.start && whole_site(options) { probe::run_all(&site.file.probes, options)? } else { vec![] };
+        let probes = if options.start && whole_site(options) {
+            probe::run_all(&site.file.probes, options)?
+        } else {
+            vec![]
+        };
         Ok((components, probes))
     });
     match result {
@@ -154,7 +170,11 @@ fn parts(
     if set.facts().site != site.file.site.code {
         return Err(SiteError::new(
             ErrorKind::Usage,
-            format!("the set is of site {}, the site file is of site {}", set.facts().site, site.file.site.code),
+            format!(
+                "the set is of site {}, the site file is of site {}",
+                set.facts().site,
+                site.file.site.code
+            ),
         )
         .hint("leave --config out: the set has its own site file"));
     }
@@ -165,7 +185,9 @@ fn parts(
         }
         let Some(stored) = set.component(&component.name) else {
             let text = format!("component {} is in the site file but not in the set", component.name);
-            return Err(SiteError::new(ErrorKind::Usage, text).hint("`stillpoint show SET` lists what is in it"));
+            return Err(
+                SiteError::new(ErrorKind::Usage, text).hint("`stillpoint show SET` lists what is in it")
+            );
         };
         let context = Context {
             site: site.file.site.code.clone(),
@@ -178,13 +200,15 @@ fn parts(
             cancel: options.cancel.clone(),
         };
         let level = assemble::restore_level(component);
-        let restorer =
-            assemble::restorer(component).map_err(|error| component_error(&component.name, "put back", &error))?;
+        let restorer = assemble::restorer(component)
+            .map_err(|error| component_error(&component.name, "put back", &error))?;
         parts.push(Part { stored, level, restorer, context });
     }
     match (&options.component, parts.is_empty()) {
-        (Some(name), true) => Err(SiteError::new(ErrorKind::Usage, format!("there is no component {name} in the site file"))
-            .hint("`stillpoint show SET` lists the components")),
+        (Some(name), true) => {
+            Err(SiteError::new(ErrorKind::Usage, format!("there is no component {name} in the site file"))
+                .hint("`stillpoint show SET` lists the components"))
+        }
         _ => Ok(parts),
     }
 }
@@ -192,19 +216,27 @@ fn parts(
 fn refuse_overwriting(parts: &[Part]) -> Result<(), SiteError> {
     let mut found = Vec::new();
     for part in parts {
-        let obstacles =
-            part.restorer.obstacles(&part.stored).map_err(|error| component_error(&part.stored.name, "checked", &error))?;
+        let obstacles = part
+            .restorer
+            .obstacles(&part.stored)
+            .map_err(|error| component_error(&part.stored.name, "checked", &error))?;
         found.extend(obstacles.into_iter().map(|text| format!("{}: {text}", part.stored.name)));
     }
     if found.is_empty() {
         return Ok(());
     }
-    Err(SiteError::new(ErrorKind::WouldOverwrite, format!("nothing was touched, because something is there:\n  {}", found.join("\n  ")))
-        .hint("look at it, then say --overwrite if it may be replaced"))
+    Err(SiteError::new(
+        ErrorKind::WouldOverwrite,
+        format!("nothing was touched, because something is there:\n  {}", found.join("\n  ")),
+    )
+    .hint("look at it, then say --overwrite if it may be replaced"))
 }
 
 /// Stops in freeze order, puts back in the order of the site file, starts in the reverse of the freeze order.
-fn put_back(parts: &mut [Part], options: &RecoverOptions) -> Result<Vec<(ComponentName, Restored)>, SiteError> {
+fn put_back(
+    parts: &mut [Part],
+    options: &RecoverOptions,
+) -> Result<Vec<(ComponentName, Restored)>, SiteError> {
     for level in Level::ALL {
         for part in parts.iter_mut().filter(|part| part.level == level) {
             part.restorer
@@ -216,11 +248,18 @@ fn put_back(parts: &mut [Part], options: &RecoverOptions) -> Result<Vec<(Compone
     let mut done = Vec::new();
     for part in parts.iter_mut() {
         if options.cancel.is_cancelled() {
-            return Err(SiteError::new(ErrorKind::Cancelled, "the recovery was cancelled; the site is partly put back")
-                .hint("run it again with --overwrite"));
+            return Err(SiteError::new(
+                ErrorKind::Cancelled,
+                "the recovery was cancelled; the site is partly put back",
+            )
+            .hint("run it again with --overwrite"));
         }
         std::fs::create_dir_all(&part.context.workspace).map_err(|error| {
-            SiteError::new(ErrorKind::Environment, format!("cannot create {}", part.context.workspace.display())).because(error)
+            SiteError::new(
+                ErrorKind::Environment,
+                format!("cannot create {}", part.context.workspace.display()),
+            )
+            .because(error)
         })?;
         let restored = part
             .restorer
@@ -251,7 +290,8 @@ impl Workspace {
     fn create(state_root: &Path, run: &RunId) -> Result<Self, SiteError> {
         let folder = state_root.join(format!("recover-{run}"));
         std::fs::create_dir_all(&folder).map_err(|error| {
-            SiteError::new(ErrorKind::Environment, format!("cannot create {}", folder.display())).because(error)
+            SiteError::new(ErrorKind::Environment, format!("cannot create {}", folder.display()))
+                .because(error)
         })?;
         Ok(Self(folder))
     }

@@ -3,9 +3,9 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use stillpoint_model::ErrorKind;
 use stillpoint_model::site_file::Probe;
 use stillpoint_model::status::id;
-use stillpoint_model::ErrorKind;
 
 use super::{RecoverOptions, tell};
 use crate::error::SiteError;
@@ -35,8 +35,11 @@ pub(super) fn run_all(
     if failed.is_empty() {
         return Ok(results);
     }
-    Err(SiteError::new(ErrorKind::Component, format!("everything was put back, but the site does not work: probe {}", failed.join("; ")))
-        .hint("look at the services that the probe asks"))
+    Err(SiteError::new(
+        ErrorKind::Component,
+        format!("everything was put back, but the site does not work: probe {}", failed.join("; ")),
+    )
+    .hint("look at the services that the probe asks"))
 }
 
 fn try_until(probe: &Probe) -> Option<String> {
@@ -54,7 +57,12 @@ fn try_until(probe: &Probe) -> Option<String> {
 /// Nothing when it succeeded, else what went wrong.
 fn try_once(probe: &Probe, limit: Duration) -> Option<String> {
     let (program, arguments) = probe.run.split_first()?;
-    let child = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
     let mut child = match child {
         Ok(child) => child,
         Err(error) => return Some(format!("{program} could not be started: {error}")),
