@@ -1,5 +1,5 @@
 //! File trees with a small real provider, which copies the tree in the cut; the real ones are tested with their own crate.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

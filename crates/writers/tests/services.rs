@@ -1,6 +1,6 @@
 //! Services with real processes in real control groups, and with a small stand-in for systemd that manages real processes
 //! (systemd itself does not run in containers and is exercised elsewhere).
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

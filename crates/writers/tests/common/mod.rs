@@ -1,5 +1,5 @@
 //! What the tests of several writers share: recorders, a context, real processes, real control groups.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
 use std::io::Read;
@@ -60,7 +60,7 @@ pub struct Events(Mutex<Vec<Event>>);
 impl Events {
     pub fn problems(&self) -> Vec<String> {
         let events = self.0.lock().unwrap();
-        events.iter().filter_map(|event| matches_problem(event)).collect()
+        events.iter().filter_map(problem_text).collect()
     }
 
     pub fn status(&self) -> Vec<u16> {
@@ -86,7 +86,7 @@ impl Events {
     }
 }
 
-fn matches_problem(event: &Event) -> Option<String> {
+fn problem_text(event: &Event) -> Option<String> {
     match event {
         Event::Problem(problem) => Some(problem.text.clone()),
         _ => None,
