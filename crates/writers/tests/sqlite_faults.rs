@@ -1,5 +1,5 @@
 //! What can go wrong with an SQLite database between the first look and the release, with real other processes.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 
