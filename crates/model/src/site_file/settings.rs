@@ -158,7 +158,8 @@ impl Default for Hook {
     }
 }
 
-/// One component. Components of one level act in parallel; services of one level in the order of the file.
+/// One component. Levels act one after another, components of one level in parallel: a service that must rest before
+/// another gets an earlier `level`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Component {
     /// Its name, unique in the file; also its folder in the set.
