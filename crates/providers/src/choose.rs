@@ -27,10 +27,10 @@ pub fn choose(
         }
         match provider.probe(request, context) {
             Suitability::Suitable(sign) if forced.is_some() => {
-                return Ok((provider, format!("{kind}, as the site file demands: {sign}")));
+                return Ok((provider, format!("as the site file demands: {sign}")));
             }
             Suitability::Suitable(sign) => {
-                passed_over.insert(0, format!("{kind}: {sign}"));
+                passed_over.insert(0, sign);
                 return Ok((provider, passed_over.join("; ")));
             }
             Suitability::Unsuitable(why) if forced.is_some() => {

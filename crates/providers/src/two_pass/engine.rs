@@ -143,10 +143,15 @@ impl Engine {
                 self.links.add(origin.inode, &entry.path);
             }
         }
+        let mut counts = BTreeMap::new();
         for visit in Scan::new(&self.reader, RelPath::top()).flatten() {
             if visit.stat.is_file() && visit.stat.links > 1 && self.plan.filter.takes(&visit.path, false) {
                 self.links.add(visit.stat.inode, &visit.path);
+                counts.insert(visit.stat.inode, visit.stat.links);
             }
+        }
+        for (inode, links) in counts {
+            self.links.settle(inode, links);
         }
         Ok(())
     }
@@ -279,6 +284,19 @@ impl Engine {
                 true
             }
         };
+        let found = self.look(&suspects, must_scan)?;
+        if !found.misses_names {
+            return Ok(found);
+        }
+        tracing::info!(component = %context.component, "names of linked files are found by a scan this time");
+        self.look(&suspects, true)
+    }
+
+    fn look(
+        &mut self,
+        suspects: &BTreeMap<RelPath, Suspect>,
+        must_scan: bool,
+    ) -> Result<Findings, ProviderError> {
         if must_scan && self.remembered.is_none() {
             self.expect_scans()?;
         }
@@ -288,7 +306,7 @@ impl Engine {
         if let (true, Some(remembered)) = (must_scan, &self.remembered) {
             search.add_by_scan(remembered);
         }
-        search.add_suspects(&suspects);
+        search.add_suspects(suspects);
         Ok(search.finish())
     }
 

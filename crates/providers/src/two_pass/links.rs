@@ -14,19 +14,49 @@ use super::delta::is_below;
 #[derive(Debug, Default)]
 pub(super) struct Links {
     names: HashMap<u64, BTreeSet<RelPath>>,
+    /// How many names are outside the tree, for those files of which that is not none.
+    outside: HashMap<u64, u32>,
     inodes: BTreeMap<RelPath, u64>,
 }
 
 impl Links {
     /// Puts down a name of an inode.
     pub(super) fn add(&mut self, inode: u64, path: &RelPath) {
-        if let Some(before) = self.inodes.insert(path.clone(), inode)
-            && before != inode
-            && let Some(names) = self.names.get_mut(&before)
-        {
-            names.remove(path);
+        if self.inodes.get(path) == Some(&inode) {
+            return;
         }
+        self.remove(path);
+        self.inodes.insert(path.clone(), inode);
         self.names.entry(inode).or_default().insert(path.clone());
+    }
+
+    /// Forgets a name.
+    pub(super) fn remove(&mut self, path: &RelPath) {
+        let Some(inode) = self.inodes.remove(path) else { return };
+        if let Some(names) = self.names.get_mut(&inode) {
+            names.remove(path);
+            if names.is_empty() {
+                self.names.remove(&inode);
+                self.outside.remove(&inode);
+            }
+        }
+    }
+
+    /// Whether all names in the tree are known of a file that has so many names in all.
+    pub(super) fn are_complete(&self, inode: u64, links: u32) -> bool {
+        let inside = self.names.get(&inode).map_or(0, BTreeSet::len);
+        let outside = self.outside.get(&inode).copied().unwrap_or_default();
+        inside as u64 + u64::from(outside) == u64::from(links)
+    }
+
+    /// The whole tree was looked through: what names are not known are outside.
+    pub(super) fn settle(&mut self, inode: u64, links: u32) {
+        let inside = self.names.get(&inode).map_or(0, BTreeSet::len);
+        match u64::from(links).saturating_sub(inside as u64) {
+            0 => self.outside.remove(&inode),
+            // Never more than the 32 bits of `links`.
+            outside => self.outside.insert(inode, outside as u32),
+        };
     }
 
     /// The names of an inode.
@@ -59,6 +89,9 @@ mod tests {
         links.add(2, &path("b"));
         assert_eq!(links.of_inode(1).unwrap().len(), 1);
         assert_eq!(links.of_path(&path("b")), links.of_inode(2));
+        assert!(!links.are_complete(2, 2), "its other name is not known");
+        links.settle(2, 2);
+        assert!(links.are_complete(2, 2), "its other name is outside");
         assert_eq!(links.below(&path("a")).collect::<Vec<_>>(), [&path("a/x")]);
     }
 }

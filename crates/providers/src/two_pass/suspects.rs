@@ -41,6 +41,7 @@ pub(super) struct Search<'a> {
     items: BTreeMap<RelPath, Item>,
     /// What could not be looked at.
     unseen: Vec<(RelPath, io::Error)>,
+    has_scanned: bool,
 }
 
 /// What a search found.
@@ -50,6 +51,8 @@ pub(super) struct Findings {
     pub(super) items: Vec<Item>,
     /// What could not be looked at.
     pub(super) unseen: Vec<(RelPath, io::Error)>,
+    /// A file has names that are not known: only a scan can tell whether they are in the tree.
+    pub(super) misses_names: bool,
 }
 
 impl<'a> Search<'a> {
@@ -61,7 +64,16 @@ impl<'a> Search<'a> {
         first: Timestamp,
     ) -> Self {
         reader.forget();
-        Self { reader, filter, delta, links, first, items: BTreeMap::new(), unseen: Vec::new() }
+        Self {
+            reader,
+            filter,
+            delta,
+            links,
+            first,
+            items: BTreeMap::new(),
+            unseen: Vec::new(),
+            has_scanned: false,
+        }
     }
 
     /// Looks at suspects.
@@ -82,6 +94,7 @@ impl<'a> Search<'a> {
     /// Change times alone would not do: a folder that was moved away while a pass came by, and back again, holds entries that
     /// no pass has seen and whose own change times are old.
     pub(super) fn add_by_scan(&mut self, remembered: &Remembered) {
+        self.has_scanned = true;
         let mut above: Vec<Above<'_>> = Vec::new();
         let mut scan = Scan::new(self.reader, RelPath::top());
         while let Some(visit) = scan.next() {
@@ -151,12 +164,28 @@ impl<'a> Search<'a> {
             }
             looked.retain(|path| self.items.contains_key(path));
         }
+        let misses_names = self.update_links();
+        Findings { items: self.items.into_values().collect(), unseen: self.unseen, misses_names }
+    }
+
+    /// Puts down what was seen of files with several names. Whether some of their names are not known.
+    fn update_links(&mut self) -> bool {
+        let linked = |item: &Item| item.stat.filter(|stat| stat.is_file() && stat.links > 1);
         for item in self.items.values() {
-            if let Some(stat) = item.stat.filter(|stat| stat.is_file() && stat.links > 1) {
-                self.links.add(stat.inode, &item.path);
+            match linked(item) {
+                Some(stat) => self.links.add(stat.inode, &item.path),
+                None => self.links.remove(&item.path),
             }
         }
-        Findings { items: self.items.into_values().collect(), unseen: self.unseen }
+        let mut misses_names = false;
+        for stat in self.items.values().filter_map(linked) {
+            if self.has_scanned {
+                self.links.settle(stat.inode, stat.links);
+            } else {
+                misses_names |= !self.links.are_complete(stat.inode, stat.links);
+            }
+        }
+        misses_names
     }
 
     /// The names of files with several names that an item concerns.
@@ -230,8 +259,11 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Puts down an item; what a scan found out of the same folder stays true.
     fn put(&mut self, path: RelPath, stat: Option<Stat>, whole: bool) {
-        self.items.insert(path.clone(), Item { path, stat, whole, names: None });
+        let before = self.items.remove(&path).filter(|_| stat.is_some_and(|stat| stat.is_folder()));
+        let (was_whole, names) = before.map_or((false, None), |item| (item.whole, item.names));
+        self.items.insert(path.clone(), Item { path, stat, whole: whole || was_whole, names });
     }
 
     /// Whether what was taken of it still counts: nothing changed at or after the beginning of the pass that took it.

@@ -4,9 +4,10 @@
 //! so a path is the one that the folder has *then*: a folder that was renamed meanwhile is found at its new place, and the
 //! rename itself is an event of its own that makes the whole new place suspect.
 //!
-//! A file can be changed through a name outside the tree. So of events outside, the file itself is looked up: is it one of
-//! the files that are known to have several names, all its names are suspect; has it several names and is not known, only
-//! a scan can tell whether one is in the tree.
+//! A file can be changed through a name that is outside the tree, or that is gone by now, while another name in the tree
+//! stays. So of events outside, and of names that came and went, the file itself is looked up: is it one of the files that
+//! are known to have several names, all its names are suspect; has it several names and is not known, or a single one that
+//! cannot be found, only a scan can tell whether one is in the tree.
 //!
 //! What our own process does outside the tree is passed over: the copies that we make may lie on the same file system, and
 //! would drown the rest.
@@ -40,6 +41,8 @@ const KNOWN_MAX: usize = 100_000;
 const ENTRY_CAME_OR_WENT: u64 =
     libc::FAN_CREATE | libc::FAN_DELETE | libc::FAN_MOVED_FROM | libc::FAN_MOVED_TO;
 const CAME: u64 = libc::FAN_CREATE | libc::FAN_MOVED_TO;
+/// What happens to a file itself, and not to one of its names.
+const FILE_ITSELF: u64 = libc::FAN_MODIFY | libc::FAN_ATTRIB | libc::FAN_CLOSE_WRITE | libc::FAN_OPEN;
 const STIRRED: u64 = ENTRY_CAME_OR_WENT | libc::FAN_MODIFY | libc::FAN_ATTRIB;
 
 struct Shared {
@@ -188,7 +191,7 @@ impl Fanotify {
             if lost.is_some() {
                 break;
             }
-            lost = lookup.file(&file, &told).err();
+            lost = lookup.file(&file, &told, false).err();
         }
         lost.map_or(Changes::Known(lookup.suspects), Changes::Unknown)
     }
@@ -239,15 +242,17 @@ impl Lookup<'_> {
         suspect.stirred |= stirred;
     }
 
-    /// Where below the top the open file is; nothing when it is outside.
-    fn place(&self, file: &OwnedFd) -> Option<RelPath> {
-        let path = path_of(file).ok()?;
-        let inside = path.strip_prefix(&self.root).ok()?;
-        let place = RelPath::from_bytes(inside.as_os_str().as_bytes().to_vec())?;
-        // Of what lies outside a bind mount the kernel tells a path that can look like one inside it.
-        let there = stat_at(rustix::fs::CWD, place.under(&self.root).as_os_str().as_bytes()).ok()?;
-        let here = stat_of(file).ok()?;
-        ((there.inode, there.device) == (here.inode, here.device)).then_some(place)
+    /// Where the open file is.
+    fn place(&self, file: &OwnedFd) -> Place {
+        let Ok(path) = path_of(file) else { return Place::Unknown };
+        // Of what lies outside a bind mount, or has lost its name, the kernel tells a path that leads nowhere or elsewhere.
+        let there = stat_at(rustix::fs::CWD, path.as_os_str().as_bytes());
+        match (there, stat_of(file)) {
+            (Ok(there), Ok(here)) if (there.inode, there.device) == (here.inode, here.device) => {}
+            _ => return Place::Unknown,
+        }
+        let Ok(inside) = path.strip_prefix(&self.root) else { return Place::Outside };
+        RelPath::from_bytes(inside.as_os_str().as_bytes().to_vec()).map_or(Place::Unknown, Place::Inside)
     }
 
     /// What was told of the names in one folder. The error says why only a scan can help.
@@ -257,7 +262,7 @@ impl Lookup<'_> {
         if stat_of(&opened).map_or(true, |stat| stat.links == 0) {
             return self.outside(names);
         }
-        let Some(place) = self.place(&opened) else { return self.outside(names) };
+        let Place::Inside(place) = self.place(&opened) else { return self.outside(names) };
         for (name, told) in names {
             let changes = told.mask & CHANGES & !libc::FAN_ONDIR;
             let how = match changes {
@@ -271,22 +276,27 @@ impl Lookup<'_> {
             }
             let path = if &*name == b"." { place.clone() } else { place.child(&name) };
             self.suspect(path, how, &told);
+            if changes & ENTRY_CAME_OR_WENT != 0 {
+                for file in &told.files {
+                    self.file(file, &told, true)?;
+                }
+            }
         }
         Ok(())
     }
 
     /// What was told of a folder outside, or of one that is gone: only files with other names can concern us.
     fn outside(&mut self, names: HashMap<Box<[u8]>, Told>) -> Result<(), String> {
-        for told in names.into_values() {
+        for told in names.into_values().filter(|told| told.mask & FILE_ITSELF != 0) {
             for file in &told.files {
-                self.file(file, &told)?;
+                self.file(file, &told, false)?;
             }
         }
         Ok(())
     }
 
-    /// What was told of a file without a name of ours.
-    fn file(&mut self, file: &Handle, told: &Told) -> Result<(), String> {
+    /// What was told of a file, by whatever name. `was_inside`: one of its names was in the tree.
+    fn file(&mut self, file: &Handle, told: &Told, was_inside: bool) -> Result<(), String> {
         // A file that does not open has no name left, here or elsewhere.
         let Ok(opened) = file.open(self.top) else { return Ok(()) };
         let Ok(stat) = stat_of(&opened) else { return Ok(()) };
@@ -299,15 +309,29 @@ impl Lookup<'_> {
             for name in names {
                 self.suspect(name.clone(), how, told);
             }
-        } else if stat.is_file() && stat.links > 1 {
-            let path = path_of(&opened).unwrap_or_default();
-            return Err(format!(
-                "{}, a file with several names, changed, and one of them may be in the tree",
-                path.display()
-            ));
-        } else if let Some(place) = self.place(&opened) {
-            self.suspect(place, how, told);
+        }
+        let is_known = links.of_inode(stat.inode).is_some();
+        match self.place(&opened) {
+            Place::Inside(place) => self.suspect(place, how, told),
+            // Whoever takes its names checks that they are all.
+            _ if is_known && stat.links > 1 => {}
+            _ if stat.is_file() && stat.links > 1 => {
+                return Err(
+                    "a file with several names changed, and one of them may be in the tree".to_owned()
+                );
+            }
+            Place::Unknown if was_inside => {
+                return Err("a file changed whose name in the tree is not known".to_owned());
+            }
+            Place::Outside | Place::Unknown => {}
         }
         Ok(())
     }
+}
+
+/// Where a file is.
+enum Place {
+    Inside(RelPath),
+    Outside,
+    Unknown,
 }

@@ -88,9 +88,15 @@ fn owned(fd: i32) -> io::Result<OwnedFd> {
 pub(super) struct Group(OwnedFd);
 
 impl Group {
-    /// Opens a group whose events carry the folder, the name and the file, and whose queue has no limit.
+    /// Opens a group whose events carry the folder, the name and the file, and whose queue has no limit. Before Linux 5.17
+    /// events of names that come and go do not carry the file.
     pub(super) fn open() -> io::Result<Self> {
-        let flags = libc::FAN_CLASS_NOTIF
+        Self::open_with(libc::FAN_REPORT_TARGET_FID).or_else(|_| Self::open_with(0))
+    }
+
+    fn open_with(more: u32) -> io::Result<Self> {
+        let flags = more
+            | libc::FAN_CLASS_NOTIF
             | libc::FAN_REPORT_FID
             | libc::FAN_REPORT_DFID_NAME
             | libc::FAN_UNLIMITED_QUEUE
