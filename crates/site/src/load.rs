@@ -34,13 +34,11 @@ pub fn load(path: &Path) -> Result<LoadedSite, SiteError> {
     match site_file::parse(&text) {
         Ok(file) => Ok(LoadedSite { path: absolute, text, file }),
         Err(mistakes) => {
-            let many = if mistakes.len() == 1 {
-                "a mistake".to_owned()
-            } else {
-                format!("{} mistakes", mistakes.len())
-            };
             let listed = site_file::render(&absolute.display().to_string(), &text, &mistakes);
-            Err(SiteError::new(ErrorKind::Config, format!("the site file has {many}\n{}", listed.trim_end())))
+            Err(SiteError::new(
+                ErrorKind::Config,
+                format!("the site file is not valid\n{}", listed.trim_end()),
+            ))
         }
     }
 }

@@ -53,8 +53,13 @@ pub(crate) fn recover_text(site: &LoadedSite, facts: &SetFacts) -> String {
     );
     page.push_str("## What is in it\n\n| component | type | grade | folder |\n|---|---|---|---|\n");
     for (name, place, description, captured) in &facts.components {
-        let _ =
-            writeln!(page, "| {name} | {} | {} | `{place:?}/{name}` |", description.writer, captured.grade);
+        let _ = writeln!(
+            page,
+            "| {name} | {} | {} | `{}/{name}` |",
+            description.writer,
+            captured.grade,
+            place.folder()
+        );
     }
     let _ = write!(
         page,

@@ -54,12 +54,12 @@ pub fn show(common: &Common, own: &SetArguments) -> Answer {
     let style = Style::for_stdout();
     println!("{}", style.bold(&set.folder().display().to_string()));
     println!("  site      {} ({})", facts.site, facts.name);
-    println!("  epoch     {} of {}", facts.epoch, facts.cut_at);
+    println!("  epoch     {} of {}", facts.epoch, facts.cut_at.strftime("%Y-%m-%d %H:%M:%S%.3f UTC"));
     println!("  run       {}, {}", facts.run, facts.outcome);
     println!("  stood still for {}", span(facts.window_us));
     for (name, place, description, captured) in &facts.components {
         let grade = Screen::grade(style, captured.grade);
-        println!("  {:<16} {:<9} {grade:<7} {place:?}/{name}", name.as_str(), description.writer);
+        println!("  {:<16} {:<9} {grade:<7} {}/{name}", name.as_str(), description.writer, place.folder());
     }
     for problem in &facts.problems {
         let component = problem.component.as_ref().map_or("-", |name| name.as_str());

@@ -121,9 +121,11 @@ pub fn backup_plan(site: &LoadedSite) -> Result<BackupPlan, SiteError> {
         choices.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).drain(..)
     {
         if let Some(part) = components.iter_mut().find(|part| part.name == name) {
-            part.notes.push(format!("provider {provider}: {reason}"));
+            part.notes.push(format!("provider {provider} ({reason})"));
         }
     }
+    sources.sort();
+    sources.dedup();
     let identity = &site.file.site;
     let mut found = check_destination(&site.file.destination, &identity.code, &sources);
     found.sort_by_key(|finding| !finding.fatal);
