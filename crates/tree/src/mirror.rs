@@ -187,7 +187,7 @@ struct Feed {
 }
 
 impl Feed {
-    fn run(mut self, feeder: &Feeder<Job, Item>) -> Result<(), Ended> {
+    fn run(mut self, feeder: &mut Feeder<Job, Item>) -> Result<(), Ended> {
         while let Some(step) = self.walker.next() {
             match step {
                 Step::Problem(problem) => {
@@ -200,13 +200,15 @@ impl Feed {
         Ok(())
     }
 
-    fn feed(&mut self, found: Found, feeder: &Feeder<Job, Item>) -> Result<(), Ended> {
+    fn feed(&mut self, found: Found, feeder: &mut Feeder<Job, Item>) -> Result<(), Ended> {
         let entry = &found.entry;
         match entry.kind {
-            Kind::Symlink(_) => return feeder.work(Job { found, earlier: None }),
+            Kind::Symlink(_) => return feeder.work(Job { found, earlier: None }, 0),
             Kind::File(_) if entry.hard_link.is_none() => {
                 let earlier = self.earlier.as_mut().and_then(|earlier| earlier.find(&entry.path));
-                return feeder.work(Job { found, earlier });
+                // One that is likely shared is little work, whatever its size.
+                let bytes = if earlier.is_some() { 0 } else { size_of(entry) };
+                return feeder.work(Job { found, earlier }, bytes);
             }
             Kind::Directory if !entry.path.is_top() => {
                 if let Some(target) = &mut self.target

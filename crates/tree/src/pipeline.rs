@@ -10,35 +10,57 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::TreeError;
 use crate::content::Meter;
 
-/// How many results may wait for an earlier one.
-const WAITING_MAX: usize = 512;
+/// How many items go from thread to thread at once: small files take less time than waking a thread does.
+const BATCH_ITEMS: usize = 32;
+
+/// A batch is passed on when it has so much work, in bytes: big files are spread over the threads.
+const BATCH_BYTES: u64 = 1 << 20;
+
+/// How many batches may wait for an earlier one.
+const WAITING_MAX: usize = 32;
 
 /// Collecting ended; there is no use in feeding on.
 #[derive(Debug)]
 pub(crate) struct Ended;
 
-enum Turn<O> {
+enum Item<J, O> {
+    Job(J),
     Done(O),
-    Worked(Receiver<O>),
 }
+
+type Batch<J, O> = Vec<Item<J, O>>;
 
 /// Takes what is fed.
 pub(crate) struct Feeder<J, O> {
-    jobs: Sender<(J, Sender<O>)>,
-    turns: Sender<Turn<O>>,
+    batch: Batch<J, O>,
+    bytes: u64,
+    jobs: Sender<(Batch<J, O>, Sender<Vec<O>>)>,
+    turns: Sender<Receiver<Vec<O>>>,
 }
 
 impl<J, O> Feeder<J, O> {
     /// Passes a result on that needs no work.
-    pub fn done(&self, result: O) -> Result<(), Ended> {
-        self.turns.send(Turn::Done(result)).map_err(|_| Ended)
+    pub fn done(&mut self, result: O) -> Result<(), Ended> {
+        self.add(Item::Done(result), 0)
     }
 
-    /// Gives work to one of the workers.
-    pub fn work(&self, job: J) -> Result<(), Ended> {
-        let (sender, receiver) = bounded(1);
-        self.jobs.send((job, sender)).map_err(|_| Ended)?;
-        self.turns.send(Turn::Worked(receiver)).map_err(|_| Ended)
+    /// Gives work to one of the workers: about so many bytes.
+    pub fn work(&mut self, job: J, bytes: u64) -> Result<(), Ended> {
+        self.add(Item::Job(job), bytes)
+    }
+
+    fn add(&mut self, item: Item<J, O>, bytes: u64) -> Result<(), Ended> {
+        self.batch.push(item);
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.batch.len() < BATCH_ITEMS && self.bytes < BATCH_BYTES { Ok(()) } else { self.pass_on() }
+    }
+
+    fn pass_on(&mut self) -> Result<(), Ended> {
+        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH_ITEMS));
+        self.bytes = 0;
+        let (answer, turn) = bounded(1);
+        self.jobs.send((batch, answer)).map_err(|_| Ended)?;
+        self.turns.send(turn).map_err(|_| Ended)
     }
 }
 
@@ -46,7 +68,7 @@ impl<J, O> Feeder<J, O> {
 pub(crate) fn run<J, O, W>(
     workers: Vec<W>,
     meter: &Meter<'_>,
-    feed: impl FnOnce(&Feeder<J, O>) -> Result<(), Ended> + Send,
+    feed: impl FnOnce(&mut Feeder<J, O>) -> Result<(), Ended> + Send,
     mut collect: impl FnMut(O) -> Result<(), TreeError>,
 ) -> Result<(), TreeError>
 where
@@ -55,22 +77,26 @@ where
     W: FnMut(J) -> O + Send,
 {
     let (turn_sender, turns) = bounded(WAITING_MAX);
-    let (job_sender, jobs) = bounded::<(J, Sender<O>)>(WAITING_MAX);
+    let (job_sender, jobs) = bounded::<(Batch<J, O>, Sender<Vec<O>>)>(WAITING_MAX);
     thread::scope(|scope| {
         for mut worker in workers {
             let jobs = jobs.clone();
             scope.spawn(move || {
-                for (job, answer) in jobs {
+                for (batch, answer) in jobs {
+                    let results = batch.into_iter().map(|item| match item {
+                        Item::Job(job) => worker(job),
+                        Item::Done(result) => result,
+                    });
                     // Nobody waits for it any more when collecting ended early.
-                    let _ = answer.send(worker(job));
+                    let _ = answer.send(results.collect());
                 }
             });
         }
         drop(jobs);
         scope.spawn(move || {
-            let feeder = Feeder { jobs: job_sender, turns: turn_sender };
+            let mut feeder = Feeder { batch: Vec::new(), bytes: 0, jobs: job_sender, turns: turn_sender };
             // It only ends early when collecting did, which has the reason.
-            let _ = feed(&feeder);
+            let _ = feed(&mut feeder).and_then(|()| feeder.pass_on());
         });
         let collected = collect_all(&turns, &mut collect);
         if collected.is_err() {
@@ -83,18 +109,13 @@ where
 }
 
 fn collect_all<O>(
-    turns: &Receiver<Turn<O>>,
+    turns: &Receiver<Receiver<Vec<O>>>,
     collect: &mut impl FnMut(O) -> Result<(), TreeError>,
 ) -> Result<(), TreeError> {
     for turn in turns {
-        match turn {
-            Turn::Done(result) => collect(result)?,
-            // No answer means that the worker panicked, and the end of the scope passes that on.
-            Turn::Worked(answer) => match answer.recv() {
-                Ok(result) => collect(result)?,
-                Err(_) => return Err(TreeError::Cancelled),
-            },
-        }
+        // No answer means that the worker panicked, and the end of the scope passes that on.
+        let results = turn.recv().map_err(|_| TreeError::Cancelled)?;
+        results.into_iter().try_for_each(&mut *collect)?;
     }
     Ok(())
 }
@@ -124,9 +145,9 @@ mod tests {
             })
             .collect();
         let mut seen = Vec::new();
-        let feed = |feeder: &Feeder<u32, u32>| {
-            for n in 0..300 {
-                if n % 3 == 0 { feeder.done(n)? } else { feeder.work(n)? }
+        let feed = |feeder: &mut Feeder<u32, u32>| {
+            for n in 0..100 {
+                if n % 3 == 0 { feeder.done(n)? } else { feeder.work(n, 1 << 18)? }
             }
             release.send(()).unwrap();
             Ok(())
@@ -136,15 +157,15 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        assert_eq!(seen, (0..300).collect::<Vec<_>>());
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
     }
 
     #[test]
     fn an_error_while_collecting_ends_an_endless_feed() {
         let meter = Meter::new(&NoProgress);
-        let feed = |feeder: &Feeder<u64, u64>| {
+        let feed = |feeder: &mut Feeder<u64, u64>| {
             for n in 0.. {
-                feeder.work(n)?;
+                feeder.work(n, 0)?;
             }
             Ok(())
         };

@@ -11,6 +11,7 @@ use crate::extra::remove_extra;
 use crate::pipeline::{self, Ended, Feeder};
 use crate::place::{Place, look};
 use crate::planter::{Permission, Planted, Planter};
+use crate::take::size_of;
 use crate::{Entry, FileProblem, IndexReader, Kind, Progress, RelPath, TreeError};
 
 /// How many problems a report keeps.
@@ -144,7 +145,7 @@ struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    fn run(mut self, feeder: &Feeder<Entry, Item>) -> Result<(), Ended> {
+    fn run(mut self, feeder: &mut Feeder<Entry, Item>) -> Result<(), Ended> {
         while let Some(entry) = self.entries.next() {
             match entry {
                 Ok(entry) => self.feed(entry, feeder)?,
@@ -157,7 +158,7 @@ impl Feed<'_> {
         Ok(())
     }
 
-    fn feed(&mut self, entry: Entry, feeder: &Feeder<Entry, Item>) -> Result<(), Ended> {
+    fn feed(&mut self, entry: Entry, feeder: &mut Feeder<Entry, Item>) -> Result<(), Ended> {
         while let Some(folder) = self.open.pop_if(|folder| !is_in(&entry.path, &folder.path)) {
             feeder.done(Item::Leave(folder))?;
         }
@@ -173,7 +174,10 @@ impl Feed<'_> {
                 Ok(())
             }
             Kind::File(_) if entry.hard_link.is_some() => feeder.done(Item::Link(entry)),
-            _ => feeder.work(entry),
+            _ => {
+                let bytes = size_of(&entry);
+                feeder.work(entry, bytes)
+            }
         }
     }
 }
