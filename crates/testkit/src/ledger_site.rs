@@ -51,13 +51,15 @@ pub enum QuietKind {
     Command,
     /// Stopped and started.
     Stop,
+    /// Not at all: no set can be of one instant then, and the check must say so.
+    Unheld,
 }
 
 impl QuietKind {
     /// What the ledger in the set may look like.
     pub fn mode(self) -> Mode {
         match self {
-            Self::Freeze => Mode::PowerCut,
+            Self::Freeze | Self::Unheld => Mode::PowerCut,
             Self::Command | Self::Stop => Mode::Strict,
         }
     }
@@ -65,7 +67,7 @@ impl QuietKind {
     /// The grade that the set must have.
     pub fn grade(self) -> &'static str {
         match self {
-            Self::Freeze => "crash",
+            Self::Freeze | Self::Unheld => "crash",
             Self::Command | Self::Stop => "frozen",
         }
     }
@@ -84,6 +86,7 @@ pub struct LedgerSite {
     folder: tempfile::TempDir,
     store: StoreKind,
     tree: TreeKind,
+    quiet: QuietKind,
 }
 
 impl LedgerSite {
@@ -113,13 +116,30 @@ impl LedgerSite {
             cluster.execute("postgres", "CREATE DATABASE ledger");
         }
         let spare = (store == StoreKind::PostgresView).then(PostgresCluster::create);
-        let cgroup = Cgroup::new(CgroupFreezer::V2);
-        Self { process: None, cgroup, cluster, spare, _overlay: overlay, mount, folder, store, tree }
+        // Which freezer holds it does not depend on what keeps the rows: so each serves half of the stores.
+        let freezer = match store {
+            StoreKind::SqliteWal | StoreKind::PostgresBaseBackup => CgroupFreezer::V2,
+            StoreKind::SqliteRollback | StoreKind::PostgresView => CgroupFreezer::V1,
+        };
+        let cgroup = Cgroup::new(freezer);
+        Self {
+            process: None,
+            cgroup,
+            cluster,
+            spare,
+            _overlay: overlay,
+            mount,
+            folder,
+            store,
+            tree,
+            quiet: QuietKind::Unheld,
+        }
     }
 
     /// Starts the application and writes the site file that brings it to rest in this way.
     pub fn start(&mut self, quiet: QuietKind) {
         self.process = None;
+        self.quiet = quiet;
         let settings = self.settings();
         let service = self.service(quiet, &settings);
         let text = self.site_file(&service, &self.database(), &settings.content);
@@ -186,6 +206,7 @@ impl LedgerSite {
         let content = place.join("content");
         let idle =
             service_with_commands(&["/bin/true".into()], &["/bin/true".into()], &["/bin/false".into()]);
+        let idle = if self.quiet == QuietKind::Unheld { String::new() } else { as_component(&idle) };
         let (database, stores) = self.recovered_database(&place);
         write(&self.folder.path().join("recovered.toml"), &self.site_file(&idle, &database, &content));
         succeed(&mut self.program_with("recovered.toml", &["recover", &set, "--with-config", "--no-start"]));
@@ -215,7 +236,9 @@ impl LedgerSite {
             _ => StoreSettings::Sqlite { path: site.join("ledger.db"), journal: JournalMode::Wal },
         };
         let settings = LedgerSettings::new(vec![store], site.join("content"), site.join("control"));
-        LedgerSettings { window: 300, mapped: true, ..settings }
+        // Small enough that operations are retired also where commits are slow.
+        let window = if self.store == StoreKind::SqliteRollback { 20 } else { 200 };
+        LedgerSettings { window, mapped: true, ..settings }
     }
 
     fn service(&self, quiet: QuietKind, settings: &LedgerSettings) -> String {
@@ -227,7 +250,8 @@ impl LedgerSite {
         };
         let control = ["--control".into(), settings.control.clone().into_os_string()];
         let running = command("running", &control);
-        match quiet {
+        let settings = match quiet {
+            QuietKind::Unheld => return String::new(),
             QuietKind::Freeze => format!("quiet = \"freeze\"\ncgroup = {}\n", quoted(self.cgroup.path())),
             QuietKind::Command => {
                 service_with_commands(&command("quiesce", &control), &command("resume", &control), &running)
@@ -237,7 +261,8 @@ impl LedgerSite {
                 let service = service_with_commands(&command("stop", &control), &start, &running);
                 service.replacen("\"command\"", "\"stop\"", 1)
             }
-        }
+        };
+        as_component(&settings)
     }
 
     fn database(&self) -> String {
@@ -284,11 +309,15 @@ impl LedgerSite {
         let (destination, content) = (quoted(&self.mount.path().join("backups")), quoted(content));
         format!(
             "[site]\ncode = \"LED\"\nname = \"The ledger\"\n\n[destination]\nfolder = {destination}\n\n\
-             [[component]]\nname = \"app\"\ntype = \"service\"\n{service}\n\
+             {service}\n\
              [[component]]\nname = \"database\"\n{database}\n\
              [[component]]\nname = \"content\"\ntype = \"files\"\npath = {content}\nprovider = \"{provider}\"\n"
         )
     }
+}
+
+fn as_component(service: &str) -> String {
+    format!("[[component]]\nname = \"app\"\ntype = \"service\"\n{service}")
 }
 
 fn service_with_commands(freeze: &[String], thaw: &[String], running: &[String]) -> String {

@@ -7,6 +7,7 @@
 
 pub mod capability;
 mod cgroup;
+pub mod fault_site;
 mod ledger_process;
 mod ledger_site;
 mod loop_mount;

@@ -81,6 +81,20 @@ proofs! {
     postgres_view_and_a_copy_with_scan_are_of_one_instant: PostgresView, CopyWithScan;
 }
 
+/// The same site and program, but nothing is brought to rest: the check finds what the program could not know.
+#[test]
+fn a_set_of_an_application_that_nobody_held_is_caught() {
+    let mut site = LedgerSite::build(StoreKind::SqliteWal, TreeKind::Btrfs);
+    site.start(QuietKind::Unheld);
+    // Once it may be lucky.
+    let caught = (0..5).any(|_| {
+        site.advance();
+        site.backup();
+        !site.recover_and_check(QuietKind::Unheld.mode()).is_whole()
+    });
+    assert!(caught, "a running application was cut at one instant by five sets in a row");
+}
+
 /// The same site, the same check, but backed up as people do it by hand: the check finds it.
 #[test]
 fn dump_then_copy_of_the_same_site_is_caught() {
@@ -91,7 +105,9 @@ fn dump_then_copy_of_the_same_site_is_caught() {
     let live = settings.content.with_file_name("ledger.db");
     let dump = folder.path().join("ledger.db");
     succeed(
-        Command::new("sqlite3").arg(live).args([".timeout 30000", &format!("VACUUM INTO '{}'", dump.display())]),
+        Command::new("sqlite3")
+            .arg(live)
+            .args([".timeout 30000", &format!("VACUUM INTO '{}'", dump.display())]),
     );
     finish(Command::new("cp").arg("-a").arg(&settings.content).arg(folder.path()));
     site.advance();

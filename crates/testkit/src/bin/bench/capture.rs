@@ -25,11 +25,20 @@ pub fn measure(runs: usize, files: u64, many: u64) {
         second.push(backup(&site.file(), &site.state()).seconds);
     }
     let (plain, first, second) = (Spread::of(plain), Spread::of(first), Spread::of(second));
-    println!("\n{files} files, {:.1} GB; {runs} runs; min / median / max in seconds\n", site.bytes as f64 / 1e9);
+    println!(
+        "\n{files} files, {:.1} GB; {runs} runs; min / median / max in seconds\n",
+        site.bytes as f64 / 1e9
+    );
     println!("| what | seconds | ratio |\n|---|---|---|");
     println!("| `cp -a`, `sync`, then `sha256sum` of every file | {plain} | 1 |");
-    println!("| first set: copied, hashed, synced, verified, published | {first} | {:.2} of the speed of the row above |", plain.median / first.median);
-    println!("| a set with nothing changed | {second} | {:.1} times faster than the first |", first.median / second.median);
+    println!(
+        "| first set: copied, hashed, synced, verified, published | {first} | {:.2} of the speed of the row above |",
+        plain.median / first.median
+    );
+    println!(
+        "| a set with nothing changed | {second} | {:.1} times faster than the first |",
+        first.median / second.median
+    );
     drop(folder);
     if many > 0 {
         memory(many);
@@ -57,7 +66,8 @@ impl Site {
     fn build(top: &Path, files: u64, size: usize) -> Self {
         let backups = top.join("backups");
         std::fs::create_dir(&backups).expect("create the destination");
-        std::fs::set_permissions(&backups, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("set its mode");
+        std::fs::set_permissions(&backups, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .expect("set its mode");
         let text = format!(
             "[site]\ncode = \"BEN\"\nname = \"Bench\"\n[destination]\nfolder = \"{top}/backups\"\n[[component]]\nname = \"content\"\ntype = \"files\"\npath = \"{top}/tree\"\n",
             top = top.display()

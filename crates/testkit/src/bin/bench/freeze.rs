@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use stillpoint_testkit::{Cgroup, CgroupFreezer, Filesystem, LoopMount, PostgresCluster, capability, program};
+use stillpoint_testkit::{
+    Cgroup, CgroupFreezer, Filesystem, LoopMount, PostgresCluster, capability, program,
+};
 
 use crate::run::{Run, backup};
 use crate::stats::Spread;
@@ -18,13 +20,23 @@ pub fn measure(runs: usize, files: u64, only: Option<&str>, scale: u32) {
     capability::require_root();
     capability::require_program("time", "time");
     let cluster = PostgresCluster::create();
-    program::succeed(PostgresCluster::program("pgbench").args(["-i", "-q", "-s", &scale.to_string()]).args(connect(&cluster)));
-    println!("\n{files} files, pgbench -s {scale} with 4 clients and {RATE} files rewritten a second, all held by the cgroup freezer; {runs} runs; min / median / max in ms\n");
-    println!("| file system | provider | freeze window | services held | database cut | tree cut | longest wait of the load | stopped for the whole copy | ratio |");
+    program::succeed(
+        PostgresCluster::program("pgbench")
+            .args(["-i", "-q", "-s", &scale.to_string()])
+            .args(connect(&cluster)),
+    );
+    println!(
+        "\n{files} files, pgbench -s {scale} with 4 clients and {RATE} files rewritten a second, all held by the cgroup freezer; {runs} runs; min / median / max in ms\n"
+    );
+    println!(
+        "| file system | provider | freeze window | services held | database cut | tree cut | longest wait of the load | stopped for the whole copy | ratio |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|");
-    for (filesystem, name, provider) in
-        [(Filesystem::Btrfs, "btrfs", "btrfs"), (Filesystem::Xfs, "xfs", "reflink"), (Filesystem::Ext4, "ext4", "copy")]
-    {
+    for (filesystem, name, provider) in [
+        (Filesystem::Btrfs, "btrfs", "btrfs"),
+        (Filesystem::Xfs, "xfs", "reflink"),
+        (Filesystem::Ext4, "ext4", "copy"),
+    ] {
         if only.is_none_or(|only| only == name) {
             row(&Site::build(filesystem, files, &cluster), name, provider, runs);
         }
@@ -62,7 +74,8 @@ impl<'a> Site<'a> {
         tree::make(&top, files, 27 << 10);
         let backups = site.folder.path().join("backups");
         std::fs::create_dir(&backups).expect("create the destination");
-        std::fs::set_permissions(&backups, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("set its mode");
+        std::fs::set_permissions(&backups, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .expect("set its mode");
         std::fs::write(site.site_file(), site.text()).expect("write the site file");
         site
     }
@@ -110,17 +123,31 @@ path = "{tree}"
     /// Starts the load in the cgroup.
     fn load(&self) -> Load {
         let quiet = |command: &mut Command| {
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start the load")
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("start the load")
         };
-        let bench = quiet(PostgresCluster::program("pgbench").args(["-c", "4", "-T", "86400"]).args(connect(self.cluster)));
+        let bench = quiet(
+            PostgresCluster::program("pgbench").args(["-c", "4", "-T", "86400"]).args(connect(self.cluster)),
+        );
         let own = std::env::current_exe().expect("the path of this program");
         let mut change = Command::new(own);
-        change.arg("change").arg(self.tree()).arg(self.files.to_string()).arg(RATE.to_string()).arg(self.stall());
+        change
+            .arg("change")
+            .arg(self.tree())
+            .arg(self.files.to_string())
+            .arg(RATE.to_string())
+            .arg(self.stall());
         let change = quiet(&mut change);
         for child in [&bench, &change] {
             self.group.adopt(child.id());
         }
-        program::wait_for("the load", std::time::Duration::from_secs(20), || self.stall().exists().then_some(()));
+        program::wait_for("the load", std::time::Duration::from_secs(20), || {
+            self.stall().exists().then_some(())
+        });
         Load([bench, change])
     }
 
@@ -137,7 +164,9 @@ path = "{tree}"
         program::succeed(Command::new("cp").arg("-a").arg(self.tree()).arg(&target));
         let base = self.cluster.host().join("plain");
         program::succeed(
-            PostgresCluster::program("pg_basebackup").args(["-D", &base.display().to_string(), "-c", "fast"]).args(&connect(self.cluster)[..4]),
+            PostgresCluster::program("pg_basebackup")
+                .args(["-D", &base.display().to_string(), "-c", "fast"])
+                .args(&connect(self.cluster)[..4]),
         );
         self.group.thaw();
         let elapsed = started.elapsed().as_secs_f64() * 1000.0;

@@ -33,7 +33,10 @@ pub fn backup(site_file: &Path, state: &Path) -> Run {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the backup ended with {}:\n{text}\n{errors}", output.status);
-    let memory = errors.lines().find_map(|line| line.strip_prefix("MEMORY ")).and_then(|text| text.parse::<f64>().ok());
+    let memory = errors
+        .lines()
+        .find_map(|line| line.strip_prefix("MEMORY "))
+        .and_then(|text| text.parse::<f64>().ok());
     run.memory_mib = memory.unwrap_or(f64::NAN) / 1024.0;
     for line in text.lines() {
         let event: serde_json::Value = serde_json::from_str(line).expect("an event is JSON");

@@ -39,7 +39,8 @@ pub fn make(top: &Path, files: u64, size_min: usize) -> u64 {
     for number in 0..files {
         let path = path(top, number);
         if number % 100 == 0 {
-            std::fs::create_dir_all(path.parent().expect("a file lies in a folder")).expect("create a folder");
+            std::fs::create_dir_all(path.parent().expect("a file lies in a folder"))
+                .expect("create a folder");
         }
         let mut noise = Noise::new(number);
         let size = size_min + usize::try_from(noise.next()).unwrap_or(0) % size_min.max(1);
