@@ -224,10 +224,11 @@ pub fn start(
         if Instant::now() >= deadline
             || ended.is_some_and(|status| status.code() != Some(RUNNING_EXIT_CODE.into()))
         {
-            return Err(LedgerError::Settings(format!(
-                "the ledger does not work: {refused}; its log is {}",
-                path.display()
-            )));
+            return Err(LedgerError::Control {
+                socket: control.to_owned(),
+                request: "start".into(),
+                reason: format!("{refused}; its log is {}", path.display()),
+            });
         }
         std::thread::sleep(Duration::from_millis(5));
     }

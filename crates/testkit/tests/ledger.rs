@@ -1,5 +1,7 @@
 //! The ledger application as a process, and its check: both must be right before any backup is judged by them.
 
+#![allow(clippy::unwrap_used, reason = "in a test, what fails must end the test")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;

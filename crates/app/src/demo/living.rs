@@ -64,7 +64,7 @@ pub fn living_site(folder: &Path, act: DemoAct) -> Result<u8, SiteError> {
             settings.window = 500;
             return match app::run(&settings) {
                 Ok(_) => Ok(0),
-                Err(LedgerError::Running { .. }) => Ok(u8::try_from(app::RUNNING_EXIT_CODE).unwrap_or(1)),
+                Err(LedgerError::Running { .. }) => Ok(app::RUNNING_EXIT_CODE),
                 Err(error) => Err(failed(error)),
             };
         }

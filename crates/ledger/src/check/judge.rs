@@ -378,7 +378,8 @@ mod tests {
     #[test]
     fn each_kind_of_damage_in_the_middle_is_found() {
         let whole = Ledger::at(10, 0);
-        let damage: [(&str, fn(&mut Ledger)); 8] = [
+        type Damage = fn(&mut Ledger);
+        let damage: [(&str, Damage); 8] = [
             ("no row", |ledger| ledger.rows[0].retain(|number, _| *number != 8)),
             ("no row in the second store", |ledger| ledger.rows[1].retain(|number, _| *number != 8)),
             ("no file", |ledger| ledger.files.retain(|number, _| *number != 8)),
