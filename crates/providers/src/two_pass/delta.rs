@@ -68,9 +68,9 @@ impl Here {
         matches!(self.entry.kind, Kind::File(_))
     }
 
-    /// Whether it is a file with several names.
+    /// Whether it has several names: a regular file, or a symbolic link, pipe or device.
     pub(super) fn is_linked(&self) -> bool {
-        self.links > 1 && self.is_file()
+        self.links > 1 && !self.is_folder()
     }
 }
 

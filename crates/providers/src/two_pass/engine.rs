@@ -145,7 +145,7 @@ impl Engine {
         }
         let mut counts = BTreeMap::new();
         for visit in Scan::new(&self.reader, RelPath::top()).flatten() {
-            if visit.stat.is_file() && visit.stat.links > 1 && self.plan.filter.takes(&visit.path, false) {
+            if !visit.stat.is_folder() && visit.stat.links > 1 && self.plan.filter.takes(&visit.path, false) {
                 self.links.add(visit.stat.inode, &visit.path);
                 counts.insert(visit.stat.inode, visit.stat.links);
             }

@@ -170,7 +170,7 @@ impl<'a> Search<'a> {
 
     /// Puts down what was seen of files with several names. Whether some of their names are not known.
     fn update_links(&mut self) -> bool {
-        let linked = |item: &Item| item.stat.filter(|stat| stat.is_file() && stat.links > 1);
+        let linked = |item: &Item| item.stat.filter(|stat| !stat.is_folder() && stat.links > 1);
         for item in self.items.values() {
             match linked(item) {
                 Some(stat) => self.links.add(stat.inode, &item.path),
@@ -193,7 +193,7 @@ impl<'a> Search<'a> {
         let mut names: Vec<RelPath> = Vec::new();
         names.extend(self.links.of_path(&item.path).into_iter().flatten().cloned());
         let stat = item.stat;
-        if let Some(stat) = stat.filter(|stat| stat.is_file() && stat.links > 1) {
+        if let Some(stat) = stat.filter(|stat| !stat.is_folder() && stat.links > 1) {
             names.extend(self.links.of_inode(stat.inode).into_iter().flatten().cloned());
         }
         // Names that went with a folder: no event and no change time tells of them.

@@ -3,7 +3,8 @@
 //! The live tree is laid beside the known one. What is different and changed *after* the cut is the site at work, and says
 //! nothing. What is different and changed *before* the cut was missed by the tracker. What changed *during* the cut was
 //! done by somebody who was not held. A change time tells only the last change, so this finds what was not touched again
-//! since; it is a net under the tracker, not a part of it.
+//! since; it is a net under the tracker, not a part of it. And an entry that is not the known one tells nothing when its
+//! folder changed after the cut: not every rename moves the change time of what is renamed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -63,13 +64,14 @@ impl Comparison<'_> {
                     Known::Dropped(_) | Known::Orphan(_) => continue,
                 };
                 let Some(origin) = entry.origin else { continue };
-                let linked = newest.get(&origin.inode).filter(|_| matches!(entry.kind, Kind::File(_)));
+                let linked = newest.get(&origin.inode).filter(|_| !matches!(entry.kind, Kind::Directory));
                 let ctime = linked.copied().unwrap_or(origin.ctime);
                 return Ok(Some(Expected { path: entry.path, inode: origin.inode, ctime }));
             }
             Ok(None)
         };
         let mut found = Differences::default();
+        let mut folders: Vec<(RelPath, Timestamp)> = Vec::new();
         let mut expected = next_known()?;
         let mut scan = Scan::new(self.reader, RelPath::top());
         while let Some(visit) = scan.next() {
@@ -78,19 +80,36 @@ impl Comparison<'_> {
             while expected.as_ref().is_some_and(|e| e.path < visit.path) {
                 expected = next_known()?;
             }
+            while folders.last().is_some_and(|(folder, _)| !is_below(&visit.path, folder)) {
+                folders.pop();
+            }
+            let may_have_come = folders.last().is_some_and(|(_, ctime)| *ctime >= self.end);
             let same_path = expected.as_ref().filter(|e| e.path == visit.path);
-            let enter = self.compare(same_path, &visit, &mut found);
-            if !enter && visit.names.is_some() {
-                scan.leave_out();
+            let enter = self.compare(same_path, &visit, may_have_come, &mut found);
+            if visit.names.is_some() {
+                if enter {
+                    folders.push((visit.path, visit.stat.ctime));
+                } else {
+                    scan.leave_out();
+                }
             }
         }
         Ok(found)
     }
 
     /// Compares one entry; whether what is in it can be compared as well.
-    fn compare(&self, expected: Option<&Expected>, visit: &Visit, found: &mut Differences) -> bool {
+    fn compare(
+        &self,
+        expected: Option<&Expected>,
+        visit: &Visit,
+        may_have_come: bool,
+        found: &mut Differences,
+    ) -> bool {
         let Visit { path, stat, .. } = visit;
         let is_same = expected.is_some_and(|e| e.inode == stat.inode);
+        if !is_same && may_have_come {
+            return false;
+        }
         if is_same && expected.is_some_and(|e| e.ctime == stat.ctime) || stat.ctime >= self.end {
             return is_same;
         }

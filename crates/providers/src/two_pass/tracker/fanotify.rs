@@ -315,7 +315,7 @@ impl Lookup<'_> {
             Place::Inside(place) => self.suspect(place, how, told),
             // Whoever takes its names checks that they are all.
             _ if is_known && stat.links > 1 => {}
-            _ if stat.is_file() && stat.links > 1 => {
+            _ if stat.links > 1 => {
                 return Err(
                     "a file with several names changed, and one of them may be in the tree".to_owned()
                 );
