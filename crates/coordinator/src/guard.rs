@@ -85,6 +85,18 @@ pub(crate) enum Cause {
     GuardFailed,
 }
 
+impl Cause {
+    /// What was the matter with the run, as the end of a sentence that begins with "the run".
+    pub(crate) fn of_the_run(self) -> &'static str {
+        match self {
+            Cause::CoordinatorDied => "died",
+            Cause::LinkEnded => "gave up the link to it",
+            Cause::WindowOverrun => "held the site for longer than the window",
+            Cause::GuardFailed => "could not be watched any longer",
+        }
+    }
+}
+
 /// One undo as the guard carried it out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Healed {

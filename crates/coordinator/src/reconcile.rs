@@ -29,6 +29,17 @@ pub struct ReconcileReport {
     /// What could not be undone and only lies about (a folder, a snapshot), one sentence each. It is tried again by the
     /// next reconcile; a run may begin.
     pub left: Vec<String>,
+    /// What the guard did, if it had to let the site go on.
+    pub thawed_by_guard: Option<ThawedByGuard>,
+}
+
+/// The guard let a site go on that the run held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThawedByGuard {
+    /// What was the matter with the run, such as `died`.
+    pub cause: &'static str,
+    /// What the guard took back, one sentence each; never empty.
+    pub undos: Vec<String>,
 }
 
 /// Heals what a dead run left, from the journal and the guard's report. Call it holding the lock. An error means that the
@@ -72,6 +83,8 @@ struct Healing {
     settled: Vec<Ticket>,
     /// Of the settled those where nothing was left to do.
     idle: Vec<Ticket>,
+    /// The tickets of what held the site.
+    thaws: Vec<u64>,
     report: ReconcileReport,
 }
 
@@ -88,7 +101,9 @@ impl Healing {
         let all = found.unsettled().into_iter().map(|(ticket, _, undo)| (ticket, undo));
         let (over, open): (Vec<_>, Vec<_>) = all.partition(|(_, undo)| gone(undo));
         let run = found.run().cloned();
+        let holds = |(_, undo): &&(Ticket, Undo)| undo.urgency() == Urgency::Thaw;
         Self {
+            thaws: open.iter().filter(holds).map(|(ticket, _)| ticket.0).collect(),
             open,
             settled: over.into_iter().map(|(ticket, _)| ticket).collect(),
             idle: Vec::new(),
@@ -112,6 +127,13 @@ impl Healing {
             }
             if healed.acted && (was_open || was_idle) {
                 self.report.healed.push(format!("{} (done by the guard at {})", healed.undo, guard.ended));
+                if self.thaws.contains(&healed.ticket) {
+                    let thawed = self.report.thawed_by_guard.get_or_insert_with(|| ThawedByGuard {
+                        cause: guard.cause.of_the_run(),
+                        undos: Vec::new(),
+                    });
+                    thawed.undos.push(healed.undo.clone());
+                }
             }
         }
     }

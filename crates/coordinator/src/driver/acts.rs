@@ -16,11 +16,17 @@ impl Driver<'_> {
         // A thaw is never kept from happening by a journal that cannot be written.
         let anyway = matches!(act, Act::Undo(_) | Act::Clean(_) | Act::Disarm | Act::Tidy)
             || matches!(act, Act::Call(Step::Thaw | Step::Release, _));
-        if let (Err(reason), false) = (written, anyway) {
-            let result = Err(ActError::Text(format!("the journal cannot be written: {reason}")));
-            let concluded = self.conclude(Ended { act, result, elapsed: begun.elapsed() });
-            self.queue.push_back(concluded);
-            return;
+        match written {
+            Err(reason) if anyway => {
+                self.problem(format!("the journal could not be written before {name}: {reason}"));
+            }
+            Err(reason) => {
+                let result = Err(ActError::Text(format!("the journal cannot be written: {reason}")));
+                let concluded = self.conclude(Ended { act, result, elapsed: begun.elapsed() });
+                self.queue.push_back(concluded);
+                return;
+            }
+            Ok(()) => {}
         }
         match act {
             Act::Call(step, who) => self.call(step, who),
@@ -142,10 +148,11 @@ impl Driver<'_> {
         let names = self.names.clone();
         let failed = |why| own(why, act, &names);
         let before = self.settings.hook.before(name).map_err(ActError::Text).map_err(failed);
-        // The window is closed and what was held is let go whatever the hook says.
-        if act != Act::Disarm {
-            before?;
-        }
+        // The window is closed and what was held is let go whatever the hook says; it is told all the same.
+        let refused = match (before, act) {
+            (Err(error), Act::Disarm) => Some(error),
+            (before, _) => before.map(|()| None)?,
+        };
         let begun = Instant::now();
         match act {
             Act::Preflight => self.preflight()?,
@@ -173,7 +180,8 @@ impl Driver<'_> {
         if matches!(act, Act::Preflight | Act::Identified) && begun.elapsed() > wait {
             return Err(words::late(act, wait, &names));
         }
-        self.settings.hook.after(name).map_err(ActError::Text).map_err(failed)
+        self.settings.hook.after(name).map_err(ActError::Text).map_err(failed)?;
+        refused.map_or(Ok(()), Err)
     }
 
     fn preflight(&mut self) -> Result<(), StageError> {

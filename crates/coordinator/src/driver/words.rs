@@ -49,12 +49,22 @@ pub(super) fn failure(act: Act, why: ActError, cancelled: bool, names: &[Compone
     let what = described(act, names);
     match why {
         ActError::Writer(WriterError::Cancelled) if cancelled => cancelled_error(),
-        ActError::Writer(source) => StageError {
-            kind: ErrorKind::Component,
-            text: format!("{what} failed"),
-            hint: Some("The site works; mend what is named and run the backup again.".to_owned()),
-            source: Some(Box::new(source)),
-        },
+        ActError::Writer(source) => {
+            let (kind, hint) = if is_out_of_room(&source) {
+                (
+                    ErrorKind::Environment,
+                    "The site works; make room where it is named and run the backup again.",
+                )
+            } else {
+                (ErrorKind::Component, "The site works; mend what is named and run the backup again.")
+            };
+            StageError {
+                kind,
+                text: format!("{what} failed"),
+                hint: Some(hint.to_owned()),
+                source: Some(Box::new(source)),
+            }
+        }
         ActError::Text(reason) => error(
             ErrorKind::Environment,
             format!("{what} failed: {reason}"),
@@ -71,6 +81,19 @@ pub(super) fn failure(act: Act, why: ActError, cancelled: bool, names: &[Compone
             "Put it right by hand, then run `stillpoint reconcile`.",
         ),
     }
+}
+
+/// Whether a disk was full, or a quota spent: no fault of the component's.
+fn is_out_of_room(error: &WriterError) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = next {
+        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(io, Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// A missed deadline.
@@ -134,5 +157,30 @@ pub(super) fn not_thawed(not_undone: &[String], first: Option<StageError>) -> St
         text: format!("the site could not be put back as it was found: {}", not_undone.join("; ")),
         hint: Some("Put it right by hand NOW, then run `stillpoint reconcile`.".to_owned()),
         source: first.map(|error| Box::new(error) as _),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stillpoint_model::SinkError;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_fault_of_the_component() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let sink = |source| WriterError::Sink(SinkError("cannot store it".into(), Some(Box::new(source))));
+        let direct = WriterError::Io { act: "write", path: "/x".into(), source: full() };
+        let cases = [
+            (sink(full()), ErrorKind::Environment),
+            (direct, ErrorKind::Environment),
+            (sink(denied), ErrorKind::Component),
+        ];
+        for (error, kind) in cases {
+            let names = ["app".parse().unwrap()];
+            let act = Act::Call(Step::Capture, 0);
+            assert_eq!(failure(act, ActError::Writer(error), false, &names).kind, kind);
+        }
     }
 }

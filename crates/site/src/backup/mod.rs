@@ -74,7 +74,7 @@ pub fn backup(site: &LoadedSite, options: &BackupOptions) -> Result<BackupReport
     let state = StateFolder::open(&options.state_root, code)?;
     let lock = state.lock(&run)?;
     let teller = Arc::new(Teller::new(code.clone(), options.monitor.clone()));
-    heal(&state, &lock, &teller)?;
+    heal(site, &state, &lock, &teller)?;
     let epoch = lock.next_epoch()?;
     teller.emit(Event::RunStarted { run: run.clone(), site: code.clone(), epoch });
     teller.status(id::BACKUP_STARTED, &[code.as_str(), run.as_str()]);
@@ -114,14 +114,23 @@ pub(crate) fn refuse_secondary(site: &LoadedSite) -> Result<(), SiteError> {
 }
 
 /// Heals what an earlier run left, and tells of it.
-fn heal(state: &StateFolder, lock: &StateLock, teller: &Teller) -> Result<(), SiteError> {
-    let ReconcileReport { run, healed, failed, left } = reconcile(state, lock)?;
+fn heal(site: &LoadedSite, state: &StateFolder, lock: &StateLock, teller: &Teller) -> Result<(), SiteError> {
+    let ReconcileReport { run, healed, failed, left, thawed_by_guard } = reconcile(state, lock)?;
     let run = run.map_or_else(|| "?".to_owned(), |run| run.to_string());
+    if let Some(thawed) = thawed_by_guard {
+        teller.status(id::GUARD_THAWED, &[thawed.cause, &thawed.undos.join("; ")]);
+    }
     if !healed.is_empty() {
         teller.status(id::RUN_RECONCILED, &[&run, &healed.join("; ")]);
     }
     for what in &left {
         teller.status(id::LEFTOVERS_NOT_REMOVED, &[what, "it is tried again by the next run"]);
+    }
+    match stillpoint_archive::heal(&site.file.destination, &site.file.site.code) {
+        Ok(removed) if removed.is_empty() => {}
+        Ok(removed) => teller.status(id::LEFTOVERS_REMOVED, &[&removed.join("; ")]),
+        // Room that is lost, not a danger: whether the destination can be used is for the checks of the run to say.
+        Err(error) => teller.status(id::LEFTOVERS_NOT_REMOVED, &["at the destination", &chain(&error)]),
     }
     if failed.is_empty() {
         return Ok(());
@@ -181,6 +190,10 @@ fn conclude(site: &LoadedSite, stage: SiteStage<'_>, report: RunReport, started:
     let mut failure = report.failure.map(SiteError::from);
     if let (Some(error), false) = (&mut failure, report.not_undone.is_empty()) {
         error.kind = ErrorKind::NotThawed;
+    }
+    if let (Some(_), Some(error)) = (&published, &failure) {
+        // The set is there and whole, but the run did not end as it should.
+        teller.emit(Event::Problem(Problem { component: None, path: None, text: chain(error) }));
     }
     let after = Instant::now();
     teller.emit(Event::PhaseStarted { phase: Phase::After });
@@ -266,7 +279,12 @@ pub fn reconcile_site(site: &LoadedSite, state_root: &Path) -> Result<ReconcileR
     let run = RunId::new(jiff::Timestamp::now(), std::process::id());
     let state = StateFolder::open(state_root, &site.file.site.code)?;
     let lock = state.lock(&run)?;
-    Ok(reconcile(&state, &lock)?)
+    let mut report = reconcile(&state, &lock)?;
+    match stillpoint_archive::heal(&site.file.destination, &site.file.site.code) {
+        Ok(removed) => report.healed.extend(removed),
+        Err(error) => report.left.push(chain(&error)),
+    }
+    Ok(report)
 }
 
 /// The folder of the destination that holds the set and the log.
