@@ -171,8 +171,29 @@ fn remove_created(created: &[&Path]) {
     }
 }
 
+/// How the name of the folder begins with which the rights are tried; the id of our process follows.
+const PROBE: &str = ".stillpoint-probe-";
+
+/// Removes what a run left that died while it tried the rights, or was not allowed to delete.
+pub(crate) fn remove_probes(folder: &Path, done: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(PROBE));
+        // One that lives may be trying the same folder for another site.
+        let died = |number: u32| !Path::new("/proc").join(number.to_string()).exists();
+        if number.and_then(|number| number.parse().ok()).is_some_and(died) {
+            let probe = entry.path();
+            // There may be no file in it; a folder with anything else in it is not ours and stays.
+            let _ = fs::remove_file(probe.join("file"));
+            if fs::remove_dir(&probe).is_ok() {
+                done.push(format!("removed {}, which an interrupted check left", probe.display()));
+            }
+        }
+    }
+}
+
 fn try_file(folder: &Path) -> Option<Finding> {
-    let probe = folder.join(format!(".stillpoint-probe-{}", std::process::id()));
+    let probe = folder.join(format!("{PROBE}{}", std::process::id()));
     let inner = probe.join("file");
     let refuse = |act: &str, error: io::Error, rest: &str| {
         Some(Finding::fatal(

@@ -23,6 +23,9 @@ pub fn heal(destination: &Destination, code: &SiteCode) -> Result<Vec<String>, A
     if !root.is_dir() || destination.share.as_deref().and_then(destination::share_missing).is_some() {
         return Ok(done);
     }
+    for folder in [Some(&root), databases.as_ref()].into_iter().flatten() {
+        destination::remove_probes(folder, &mut done);
+    }
     let set = code.set_folder();
     let published = root.join(&set);
     heal_swap(&root, &published, &aside_prefix(&set), &mut done)?;
