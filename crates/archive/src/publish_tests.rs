@@ -1,6 +1,8 @@
 //! Killing a publish at each of its points, in a process of its own, with SIGKILL; then doing what a reconcile does, and
 //! looking: the name of the set leads to the old set or to the new one, whole, and the next run is good.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use it")]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -146,6 +148,7 @@ fn check_after_reconcile(ground: &Ground, destination: &Destination, case: &str,
     // Whoever opens a set before anything is healed finds a whole one too.
     let before = whole(&root, case);
     assert!(allowed.contains(&before), "{case}: {before:?}");
+    assert_eq!(whole(&root.join("P01Backup"), case), before, "{case}: by its name");
     Undos::reconcile(&ground.path("undos"));
     assert_eq!(whole(&root, case), before, "{case}: the undo changed what is published");
     mend(destination);

@@ -1,6 +1,6 @@
 //! Checks of the destination, on real file systems.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! Sets as a whole: what is in them, what is shared, what stock tools say, what is told of damage.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod support;
 
@@ -33,7 +33,7 @@ fn listed(set: &BackupSet, component: &str) -> Vec<String> {
     IndexReader::open(&stored.index).unwrap().map(|entry| entry.unwrap().path.to_string()).collect()
 }
 
-/// Files become settled once their last change lies safely in the past.
+/// Lets time pass: a file is settled once its last change lies safely (some ticks of the kernel) in the past.
 fn let_settle() {
     std::thread::sleep(Duration::from_millis(50));
 }
@@ -514,6 +514,10 @@ fn what_is_no_set_is_refused_with_the_reason() {
     assert!(kind == ErrorKind::Config && text.contains("half-built"), "{text}");
     assert_eq!(refused(&root).0, ErrorKind::Config);
     let set = run.publish().unwrap();
+    let building = root.join(".P01Backup.building-20261122T030000Z-1");
+    support::run("cp", &["-a", set.folder().to_str().unwrap(), building.to_str().unwrap()]);
+    let (kind, text) = refused(&building);
+    assert!(kind == ErrorKind::Config && text.contains("is not published"), "{text}");
     // A set of the future, with a checksum that fits.
     let text = fs::read_to_string(set.folder().join("manifest.json")).unwrap();
     let text = text.replace("\"min_reader\": 1", "\"min_reader\": 2").replace("\"cut_at\"", "\"cut\"");

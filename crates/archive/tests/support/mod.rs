@@ -1,6 +1,7 @@
 //! What the tests of the archive share: a temporary destination and source, undos kept on disk, runs that publish.
 
 #![allow(dead_code, missing_docs, reason = "each test crate uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use it")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
