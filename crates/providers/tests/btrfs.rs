@@ -1,5 +1,7 @@
 //! Snapshots on a real btrfs.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at what it did not expect")]
+
 #[path = "support/churn.rs"]
 mod churn;
 mod support;

@@ -1,5 +1,7 @@
 //! The two-pass copy on real file systems.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at what it did not expect")]
+
 #[path = "support/churn.rs"]
 mod churn;
 mod support;
@@ -82,11 +84,11 @@ fn clones_on_btrfs_equal_the_tree_as_it_was_held() {
     images_equal_what_was_held("btrfs", &ReflinkProvider::default(), false, 6);
 }
 
+/// Maps a file into memory, and keeps it mapped.
+type MakeMap = fn(&Path) -> Box<dyn FnMut(&Path) -> Mapping>;
+
 /// One mapped file, stored to at each point where a store could get lost.
-fn stores_through_memory_are_caught(
-    tracker: TrackerKind,
-    path_of_map: fn(&Path) -> Box<dyn FnMut(&Path) -> Mapping>,
-) {
+fn stores_through_memory_are_caught(tracker: TrackerKind, path_of_map: MakeMap) {
     let disk = Disk::new("ext4", "256M");
     let aside = tempfile::tempdir().unwrap();
     let tree = disk.mount.join("tree");

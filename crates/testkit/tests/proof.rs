@@ -3,6 +3,8 @@
 //!
 //! `STILLPOINT_PROOF_EPOCHS` is the number of epochs in a row for each combination (1 if it is not set).
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at what it did not expect")]
+
 use std::process::Command;
 
 use stillpoint_testkit::program::{finish, succeed};

@@ -194,7 +194,7 @@ fn a_tree_comes_back_as_it_was() {
     let provider = PlainCopy::default();
     let description = writer(&settings(&top), &provider).identify(&site.context, soon()).unwrap();
     assert_eq!((description.level, description.estimate_bytes), (Level::System, Some(13)));
-    assert_eq!(description.sources, [top.clone()]);
+    assert_eq!(description.sources, std::slice::from_ref(&top));
     assert_eq!(site.events.chosen(), ["copy: it is the only one"]);
     let (captured, stored) = back_up(&site, &settings(&top), &provider).unwrap();
     assert_eq!(*provider.calls.lock().unwrap(), ["prepare", "poise", "cut", "image", "release"]);

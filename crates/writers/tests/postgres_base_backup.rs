@@ -1,5 +1,7 @@
 //! Base backup with a restore point in the freeze, on real servers.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at what it did not expect")]
+
 mod postgres_support;
 
 use std::fs;

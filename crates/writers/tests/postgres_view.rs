@@ -1,5 +1,7 @@
 //! A view taken in the freeze and read by sessions that locked before it, on real servers.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at what it did not expect")]
+
 mod postgres_support;
 
 use std::process::{Command, Stdio};
@@ -216,7 +218,7 @@ fn what_the_method_cannot_hold_is_refused_with_the_remedy() {
     let cluster = Cluster::create("");
     cluster.run("postgres", "CREATE ROLE limited LOGIN; SELECT lo_create(0)");
     let run = Run::new("refusals");
-    let mut refused = |change: &dyn Fn(&mut stillpoint_model::site_file::PostgresSettings)| {
+    let refused = |change: &dyn Fn(&mut stillpoint_model::site_file::PostgresSettings)| {
         let mut settings = cluster.settings(PostgresMethod::View);
         change(&mut settings);
         ViewWriter::new(settings).identify(&run.context, soon()).unwrap_err().to_string()
