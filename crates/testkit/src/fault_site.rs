@@ -1,0 +1,205 @@
+//! A small living site for faults: few files and few rows, so that hundreds of runs over one site take minutes, but with
+//! the real program, a real application in a real cgroup, and a real file system.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use stillpoint_ledger::app::LedgerSettings;
+use stillpoint_ledger::{JournalMode, StoreSettings, control};
+
+use crate::ledger_process::LedgerProcess;
+use crate::ledger_site::Backup;
+use crate::loop_mount::{Filesystem, LoopMount};
+use crate::program::{Finished, finish, own, succeed, wait_for};
+use crate::{Cgroup, CgroupFreezer};
+
+/// Longer than any run of this site takes, in seconds; then it is killed and the test fails.
+const RUN_LIMIT_S: u64 = 60;
+
+/// How long the acts of a run may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadlines {
+    /// So long that a busy machine does not miss them.
+    Patient,
+    /// So short that a test waits for one that hangs.
+    Hasty,
+}
+
+/// The site. What it consists of ends in the order of the fields.
+#[derive(Debug)]
+pub struct FaultSite {
+    process: LedgerProcess,
+    cgroup: Cgroup,
+    mount: LoopMount,
+    folder: tempfile::TempDir,
+}
+
+impl FaultSite {
+    /// Makes the site on a file system of this kind and lets it live: an application held by the freezer, an SQLite
+    /// database, content files. btrfs is cut by snapshot, everything else by the two-pass copy.
+    pub fn start(filesystem: Filesystem) -> Self {
+        let mount = LoopMount::new(filesystem, 1024);
+        let site = mount.path().join("site");
+        if filesystem == Filesystem::Btrfs {
+            succeed(Command::new("btrfs").args(["subvolume", "create"]).arg(&site));
+        }
+        let backups = mount.path().join("backups");
+        succeed(Command::new("mkdir").arg("-p").arg(site.join("content")));
+        succeed(Command::new("mkdir").args(["-m", "0700"]).arg(&backups));
+        let folder = tempfile::Builder::new().prefix("stillpoint-faults-").tempdir();
+        let folder = folder.unwrap_or_else(|error| panic!("no temporary folder: {error}"));
+        // Each set keeps a copy of the program; without symbols for debuggers it is a tenth as large.
+        let strip = crate::capability::require_program("strip", "binutils");
+        succeed(
+            Command::new(strip).arg("-o").arg(folder.path().join("stillpoint")).arg(own("stillpoint-faulty")),
+        );
+        let cgroup = Cgroup::new(CgroupFreezer::V2);
+        let stores = vec![StoreSettings::Sqlite { path: site.join("ledger.db"), journal: JournalMode::Wal }];
+        let settings = LedgerSettings::new(stores, site.join("content"), site.join("control"));
+        let settings = LedgerSettings { workers: 2, window: 20, rate: Some(100), ..settings };
+        let process = LedgerProcess::start(&settings, Some(&cgroup));
+        let made = Self { process, cgroup, mount, folder };
+        for deadlines in [Deadlines::Patient, Deadlines::Hasty] {
+            let path = made.site_file(deadlines);
+            if let Err(error) = std::fs::write(&path, made.site_text(deadlines)) {
+                panic!("{} cannot be written: {error}", path.display());
+            }
+        }
+        made
+    }
+
+    /// The site file with these deadlines.
+    fn site_file(&self, deadlines: Deadlines) -> PathBuf {
+        self.folder.path().join(format!("{deadlines:?}.toml"))
+    }
+
+    fn site_text(&self, deadlines: Deadlines) -> String {
+        let waits = match deadlines {
+            Deadlines::Patient => {
+                "freeze = \"20s\"\nsnapshot = \"20s\"\nthaw = \"20s\"\nwindow = \"40s\"\nprepare = \"40s\""
+            }
+            Deadlines::Hasty => {
+                "identify = \"1s\"\nprepare = \"1s\"\nfreeze = \"300ms\"\nsnapshot = \"300ms\"\nthaw = \"300ms\"\n\
+                 window = \"900ms\"\ncapture = \"1s\""
+            }
+        };
+        let provider = if self.mount.filesystem() == Filesystem::Btrfs { "btrfs" } else { "copy" };
+        let top = self.mount.path();
+        format!(
+            "[site]\ncode = \"FLT\"\nname = \"Faults\"\n\n[destination]\nfolder = \"{top}/backups\"\n\n\
+             [task]\nkeep_free_percent = 0\n\n[deadlines]\n{waits}\n\n\
+             [[component]]\nname = \"app\"\ntype = \"service\"\nquiet = \"freeze\"\ncgroup = \"{cgroup}\"\n\n\
+             [[component]]\nname = \"database\"\ntype = \"sqlite\"\npath = \"{top}/site/ledger.db\"\n\n\
+             [[component]]\nname = \"content\"\ntype = \"files\"\npath = \"{top}/site/content\"\n\
+             provider = \"{provider}\"\n",
+            top = top.display(),
+            cgroup = self.cgroup.path().display(),
+        )
+    }
+
+    /// Runs the program on this site, with a fault if one is ordered (as `STILLPOINT_FAULT` wants it).
+    pub fn run(&self, deadlines: Deadlines, fault: Option<&str>, arguments: &[&str]) -> Backup {
+        let mut command = Command::new("timeout");
+        command.args(["-s", "KILL", &RUN_LIMIT_S.to_string()]).arg(self.program());
+        command.arg("--state-dir").arg(self.folder.path().join("state"));
+        command.arg("--config").arg(self.site_file(deadlines)).arg("--json").args(arguments);
+        command.env_remove("STILLPOINT_FAULT").env("STILLPOINT_ACT_LOG", self.act_log());
+        command.envs(fault.map(|order| ("STILLPOINT_FAULT", order)));
+        let begun = std::time::Instant::now();
+        let finished = finish(&mut command);
+        let limit = Duration::from_secs(RUN_LIMIT_S);
+        assert!(begun.elapsed() < limit, "the program did not end within {limit:?}: {finished:#?}");
+        Backup::of(finished)
+    }
+
+    /// Whether SIGKILL ended the program.
+    pub fn was_killed(finished: &Finished) -> bool {
+        matches!(finished.code, None | Some(137))
+    }
+
+    fn program(&self) -> PathBuf {
+        self.folder.path().join("stillpoint")
+    }
+
+    fn act_log(&self) -> PathBuf {
+        self.folder.path().join("acts")
+    }
+
+    /// The acts of a whole run, in order, learnt from one.
+    pub fn acts(&self) -> Vec<String> {
+        // There is none before the first run.
+        let _ = std::fs::remove_file(self.act_log());
+        let backup = self.run(Deadlines::Patient, None, &["backup"]);
+        assert!(backup.finished.code == Some(0), "a run without faults failed: {:#?}", backup.finished);
+        let text = std::fs::read_to_string(self.act_log()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The published set.
+    pub fn set(&self) -> PathBuf {
+        self.backups().join("FLTBackup")
+    }
+
+    /// The destination.
+    pub fn backups(&self) -> PathBuf {
+        self.mount.path().join("backups")
+    }
+
+    /// What `backup.log` holds.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.backups().join("backup.log")).unwrap_or_default()
+    }
+
+    /// Whether the application is held.
+    pub fn is_frozen(&self) -> bool {
+        self.cgroup.is_frozen()
+    }
+
+    /// Fails the test when the application is held or does not get on with its work within `limit`.
+    pub fn assert_works(&self, limit: Duration) {
+        wait_for("the site is thawed", limit, || (!self.cgroup.is_frozen()).then_some(()));
+        if let Err(error) = control::wait_for_advance(self.process.control(), limit) {
+            panic!("the site does not work: {}", error.chain());
+        }
+    }
+
+    /// What is there that a run must not leave: entries of the destination, btrfs subvolumes, mounts.
+    pub fn leftovers(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let allowed = ["FLTBackup", "backup.log", "FLTBackup.complete"];
+        for entry in std::fs::read_dir(self.backups()).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !allowed.contains(&name.as_str()) {
+                found.insert(format!("{name} in the destination"));
+            }
+        }
+        if self.mount.filesystem() == Filesystem::Btrfs {
+            let list = succeed(Command::new("btrfs").args(["subvolume", "list"]).arg(self.mount.path()));
+            found.extend(list.lines().filter(|line| !line.ends_with("path site")).map(str::to_owned));
+        }
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let top = self.mount.path();
+        let ours = mounts.lines().filter(|line| line.contains(&*top.to_string_lossy()));
+        found.extend(ours.skip(1).map(|line| format!("the mount {line}")));
+        found
+    }
+
+    /// Waits until no process runs the program, and fails the test when one does not end.
+    pub fn assert_no_process_is_left(&self) {
+        let program = self.program();
+        wait_for("every process of the program has ended", Duration::from_secs(20), || {
+            let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+            let runs = |path: &Path| std::fs::read_link(path.join("exe")).is_ok_and(|exe| exe == program);
+            processes.into_iter().all(|entry| !runs(&entry.path())).then_some(())
+        });
+    }
+}
+
+impl Backup {
+    /// Whether a status message of this number was told.
+    pub fn told(&self, number: u64) -> bool {
+        self.events.iter().any(|event| event["event"] == "status" && event["id"] == number)
+    }
+}
