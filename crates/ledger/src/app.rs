@@ -38,6 +38,9 @@ pub struct LedgerSettings {
     /// Whether each worker also moves a mark in a file that is mapped into memory. Cannot change later.
     #[serde(default)]
     pub mapped: bool,
+    /// The id of a process with whose end the application ends too, so that nothing works on when a test was killed.
+    #[serde(default)]
+    pub leader: Option<u32>,
 }
 
 impl LedgerSettings {
@@ -51,6 +54,7 @@ impl LedgerSettings {
             window: 1000,
             rate: None,
             mapped: false,
+            leader: None,
         }
     }
 
@@ -119,7 +123,7 @@ impl Progress {
     }
 }
 
-/// Runs the application until SIGTERM, SIGINT or a `stop` over the control socket; then each worker finishes its operation.
+/// Runs the application until SIGTERM, SIGINT, the end of its leader or a `stop` over the control socket; then each worker finishes its operation.
 /// Goes on from the state that it finds, also from one that a power cut left. Holds the two signals back in the calling
 /// thread, so it is meant for the main thread of a process of its own. Returns the number of operations done.
 pub fn run(settings: &LedgerSettings) -> Result<u64, LedgerError> {
@@ -127,7 +131,8 @@ pub fn run(settings: &LedgerSettings) -> Result<u64, LedgerError> {
     let lock = lock(&settings.control)?;
     std::fs::create_dir_all(&settings.content)
         .map_err(LedgerError::io("create the folder", &settings.content))?;
-    let signals = StopSignals::hold().map_err(LedgerError::io("wait for signals at", &settings.control))?;
+    let signals = StopSignals::hold(settings.leader)
+        .map_err(LedgerError::io("wait for signals at", &settings.control))?;
     let workers = (0..settings.workers)
         .map(|id| Worker::open(settings, id))
         .collect::<Result<Vec<_>, LedgerError>>()?;

@@ -3,13 +3,24 @@
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-/// The two signals that ask a process to end, held back and readable from a descriptor.
-pub(crate) struct StopSignals(OwnedFd);
+/// The two signals that ask a process to end, held back and readable from a descriptor; and the end of the process for
+/// which this one works.
+pub(crate) struct StopSignals {
+    signals: OwnedFd,
+    leader: Option<OwnedFd>,
+}
 
 impl StopSignals {
-    /// Holds the signals back in this thread and in those that it starts from now on.
-    pub(crate) fn hold() -> std::io::Result<Self> {
+    /// Holds the signals back in this thread and in those that it starts from now on. `leader` is the id of the process
+    /// whose end is a sign to end as well; one that is gone already is an error.
+    pub(crate) fn hold(leader: Option<u32>) -> std::io::Result<Self> {
+        let follow = |process: u32| -> std::io::Result<OwnedFd> {
+            let pid = Pid::from_raw(process.cast_signed()).ok_or(std::io::ErrorKind::InvalidInput)?;
+            Ok(pidfd_open(pid, PidfdFlags::empty())?)
+        };
+        let leader = leader.map(follow).transpose()?;
         // SAFETY: the set is initialised by sigemptyset before any other use, and the calls keep no pointer to it.
         let descriptor = unsafe {
             let mut set = std::mem::zeroed::<libc::sigset_t>();
@@ -26,17 +37,19 @@ impl StopSignals {
             return Err(std::io::Error::last_os_error());
         }
         // SAFETY: signalfd just gave us this descriptor; nobody else has it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+        let signals = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        Ok(Self { signals, leader })
     }
 
-    /// Waits for a signal (`true`) or for something to read from `other` (`false`).
+    /// Waits for a sign to end (`true`) or for something to read from `other` (`false`).
     pub(crate) fn wait_beside(&self, other: &impl std::os::fd::AsFd) -> std::io::Result<bool> {
-        let mut waits = [PollFd::new(&self.0, PollFlags::IN), PollFd::new(other, PollFlags::IN)];
+        let mut waits = vec![PollFd::new(other, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
+        waits.extend(self.leader.as_ref().map(|leader| PollFd::new(leader, PollFlags::IN)));
         loop {
             match poll(&mut waits, None) {
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
-                Ok(_) => return Ok(!waits[0].revents().is_empty()),
+                Ok(_) => return Ok(waits.iter().skip(1).any(|sign| !sign.revents().is_empty())),
             }
         }
     }

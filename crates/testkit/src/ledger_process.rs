@@ -37,6 +37,9 @@ pub fn ledger_arguments(settings: &LedgerSettings) -> Vec<OsString> {
     if let Some(rate) = settings.rate {
         add("--rate", rate.to_string().into());
     }
+    if let Some(leader) = settings.leader {
+        add("--leader", leader.to_string().into());
+    }
     if settings.mapped {
         arguments.push("--mapped".into());
     }
@@ -52,8 +55,9 @@ pub struct LedgerProcess {
 }
 
 impl LedgerProcess {
-    /// Starts it, in a cgroup if one is given, and waits until every worker works.
+    /// Starts it, in a cgroup if one is given, and waits until every worker works. It ends with this process.
     pub fn start(settings: &LedgerSettings, cgroup: Option<&Cgroup>) -> Self {
+        let settings = &LedgerSettings { leader: Some(std::process::id()), ..settings.clone() };
         let mut command = Command::new(own("ledger-app"));
         command.arg("run").args(ledger_arguments(settings));
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));

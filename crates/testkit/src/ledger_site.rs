@@ -238,7 +238,8 @@ impl LedgerSite {
         let settings = LedgerSettings::new(vec![store], site.join("content"), site.join("control"));
         // Small enough that operations are retired also where commits are slow.
         let window = if self.store == StoreKind::SqliteRollback { 20 } else { 200 };
-        LedgerSettings { window, mapped: true, ..settings }
+        // Also for the start by a command of the site file.
+        LedgerSettings { window, mapped: true, leader: Some(std::process::id()), ..settings }
     }
 
     fn service(&self, quiet: QuietKind, settings: &LedgerSettings) -> String {

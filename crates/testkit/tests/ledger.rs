@@ -9,7 +9,7 @@ use std::time::Duration;
 use stillpoint_ledger::app::{LedgerSettings, holder};
 use stillpoint_ledger::check::Mode;
 use stillpoint_ledger::{JournalMode, StoreSettings, control};
-use stillpoint_testkit::program::{finish, own, succeed};
+use stillpoint_testkit::program::{finish, own, succeed, wait_for};
 use stillpoint_testkit::{
     Cgroup, CgroupFreezer, LedgerProcess, PostgresCluster, check_ledger, ledger_arguments,
 };
@@ -214,6 +214,23 @@ fn a_start_is_harmless_when_it_works_already_and_two_at_once_make_one_process() 
     process.stop();
     let check = finish(Command::new(own("ledger-app")).args(check_arguments(&settings)));
     assert_eq!(check.code, Some(0), "{check:?}");
+}
+
+#[test]
+fn the_end_of_its_leader_ends_it_at_rest() {
+    let folder = folder();
+    let mut leader = Command::new("sleep").arg("1000").spawn().unwrap();
+    let settings = ledger(folder.path(), vec![sqlite(folder.path(), JournalMode::Wal)]);
+    let settings = LedgerSettings { leader: Some(leader.id()), ..settings };
+    succeed(Command::new(own("ledger-app")).arg("start").args(ledger_arguments(&settings)));
+    control::wait_for_advance(&settings.control, WAIT).unwrap();
+    leader.kill().unwrap();
+    leader.wait().unwrap();
+    wait_for("the ledger application is gone", WAIT, || {
+        holder(&settings.control).unwrap().is_none().then_some(())
+    });
+    let report = check_ledger(settings.stores, &settings.content, Mode::Strict);
+    assert!(report.is_whole(), "{report}");
 }
 
 fn check_arguments(settings: &LedgerSettings) -> Vec<PathBuf> {

@@ -95,6 +95,9 @@ struct Site {
     /// Move a mark in a mapped file as well
     #[arg(long)]
     mapped: bool,
+    /// End when this process ends
+    #[arg(long, value_name = "PROCESS")]
+    leader: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -121,6 +124,7 @@ impl Site {
             window: self.window,
             rate: self.rate,
             mapped: self.mapped,
+            leader: self.leader,
             ..LedgerSettings::new(self.stores.settings(), &self.content, &self.control)
         }
     }
