@@ -30,11 +30,14 @@ enum Item<J, O> {
 
 type Batch<J, O> = Vec<Item<J, O>>;
 
+/// A batch, and where its results go.
+type Work<J, O> = (Batch<J, O>, Sender<Vec<O>>);
+
 /// Takes what is fed.
 pub(crate) struct Feeder<J, O> {
     batch: Batch<J, O>,
     bytes: u64,
-    jobs: Sender<(Batch<J, O>, Sender<Vec<O>>)>,
+    jobs: Sender<Work<J, O>>,
     turns: Sender<Receiver<Vec<O>>>,
 }
 
@@ -77,7 +80,7 @@ where
     W: FnMut(J) -> O + Send,
 {
     let (turn_sender, turns) = bounded(WAITING_MAX);
-    let (job_sender, jobs) = bounded::<(Batch<J, O>, Sender<Vec<O>>)>(WAITING_MAX);
+    let (job_sender, jobs) = bounded::<Work<J, O>>(WAITING_MAX);
     thread::scope(|scope| {
         for mut worker in workers {
             let jobs = jobs.clone();

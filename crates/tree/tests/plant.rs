@@ -1,5 +1,7 @@
 //! Putting trees back.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail with a panic")]
+
 mod common;
 
 use std::fs;

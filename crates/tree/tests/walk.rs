@@ -1,5 +1,7 @@
 //! The walk over real trees.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail with a panic")]
+
 mod common;
 
 use std::fs;
