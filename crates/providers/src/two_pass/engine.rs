@@ -10,7 +10,7 @@ use stillpoint_tree::{
 };
 
 use super::clock::Mark;
-use super::delta::Delta;
+use super::delta::{Delta, Fact};
 use super::finish::Finish;
 use super::links::Links;
 use super::mapped;
@@ -64,6 +64,8 @@ pub(super) struct Engine {
     /// What somebody changed during the cut, and who, as far as known.
     stirred: BTreeMap<RelPath, i32>,
     unreadable: BTreeSet<RelPath>,
+    /// What the first pass could not take. Later passes try again.
+    first_problems: BTreeMap<RelPath, String>,
 }
 
 impl Engine {
@@ -89,6 +91,7 @@ impl Engine {
             held: None,
             stirred: BTreeMap::new(),
             unreadable: BTreeSet::new(),
+            first_problems: BTreeMap::new(),
         }
     }
 
@@ -126,10 +129,8 @@ impl Engine {
         let report = mirror(self.reader.path(), &self.plan.shadow, &mut index, &options, &progress)
             .map_err(|error| progress.explain(error, self.reader.path()))?;
         index.finish().map_err(tree_error)?;
-        for problem in report.problems {
-            self.unreadable.insert(problem.path.clone());
-            tell(context, &problem.path, problem.text);
-        }
+        self.first_problems =
+            report.problems.into_iter().map(|problem| (problem.path, problem.text)).collect();
         self.learn_links()
     }
 
@@ -268,7 +269,7 @@ impl Engine {
             Some(tracker) => tracker.drain(&self.links),
             None => Changes::Unknown(String::new()),
         };
-        let mut suspects = self.mapped_suspects();
+        let mut suspects = self.standing_suspects();
         let must_scan = match changes {
             Changes::Known(known) => {
                 for (path, suspect) in known {
@@ -289,6 +290,12 @@ impl Engine {
             return Ok(found);
         }
         tracing::info!(component = %context.component, "names of linked files are found by a scan this time");
+        // What concerned a name that is gone is known to the first look only.
+        for item in found.items {
+            let how = if item.whole { How::Whole } else { How::Changed };
+            let suspect = suspects.entry(item.path).or_insert(Suspect { how, stirred: false, pid: 0 });
+            suspect.how = suspect.how.max(how);
+        }
         self.look(&suspects, true)
     }
 
@@ -310,13 +317,16 @@ impl Engine {
         Ok(search.finish())
     }
 
-    fn mapped_suspects(&self) -> BTreeMap<RelPath, Suspect> {
+    /// What is suspect in every pass: files that may change through memory, and what the first pass could not take.
+    fn standing_suspects(&self) -> BTreeMap<RelPath, Suspect> {
         let how = if self.filesystem.stamps_mapped_stores() { How::Look } else { How::Changed };
-        let mut suspects = BTreeMap::new();
+        let again = Suspect { how: How::Changed, stirred: false, pid: 0 };
+        let mut suspects: BTreeMap<RelPath, Suspect> =
+            self.first_problems.keys().map(|path| (path.clone(), again)).collect();
         for file in &self.mapped {
             let names = self.links.of_inode(file.inode).into_iter().flatten();
             for path in names.chain(&file.path) {
-                suspects.insert(path.clone(), Suspect { how, stirred: false, pid: 0 });
+                suspects.entry(path.clone()).or_insert(Suspect { how, stirred: false, pid: 0 });
             }
         }
         suspects
@@ -342,12 +352,29 @@ impl Engine {
         }
     }
 
+    /// Tells what the first pass could not take and no later one did either.
+    fn tell_first_problems(&mut self, context: &Context) {
+        for (path, text) in std::mem::take(&mut self.first_problems) {
+            let is_mended = match self.delta.get(&path) {
+                Some(Fact::Gone) => true,
+                // What cannot be read now is told with its own reason.
+                Some(Fact::Here(here)) => !here.is_folder(),
+                None => false,
+            };
+            if !is_mended {
+                tell(context, &path, text);
+                self.unreadable.insert(path);
+            }
+        }
+    }
+
     /// Ends the tracking, verifies, finishes the shadow and writes its list.
     pub(super) fn finish(&mut self, context: &Context, deadline: Deadline) -> Result<Grade, ProviderError> {
         let Some((begin, end)) = self.held else {
             return Err(ProviderError::Other(format!("{} was not cut", self.reader.path().display())));
         };
         self.tracker = None;
+        self.tell_first_problems(context);
         let missed = self.verify(context, deadline, begin, end)?;
         let (first_list, final_list) = (self.first_list(), self.final_list());
         let mut finish = Finish::new(&self.plan.shadow, &first_list, &final_list, &mut self.delta)?;
