@@ -66,6 +66,11 @@ impl Locations {
         Ok(Self { root, databases, set: code.set_folder(), run: run.as_str().to_owned() })
     }
 
+    /// Where the last complete set is kept while the published one is incomplete.
+    pub fn kept(&self) -> PathBuf {
+        self.root.join(kept_name(&self.set))
+    }
+
     /// The published set.
     pub fn published(&self) -> PathBuf {
         self.root.join(&self.set)
@@ -110,6 +115,11 @@ impl Locations {
     pub fn workspace(&self, place: Place, component: &ComponentName) -> PathBuf {
         self.building_for(place).join(WORK).join(component.as_str())
     }
+}
+
+/// The name of the last complete set while the published one is incomplete.
+pub(crate) fn kept_name(set: &str) -> String {
+    format!("{set}.complete")
 }
 
 /// How the name of a set that is being built begins; the run's id follows.

@@ -244,12 +244,52 @@ impl<'a> Publication<'a> {
             disk::unmark(&folder)?;
         }
         self.faults.reached(PublishStep::Unmarked)?;
-        for folder in
-            [Some(locations.building()), Some(locations.aside()), self.old_databases()].into_iter().flatten()
-        {
-            disk::remove_marked(&folder, run)?;
+        let replaced = [locations.building(), locations.aside()];
+        let was = |outcome| self.old.as_ref().is_some_and(|old| old.outcome == outcome);
+        if self.facts.outcome == Outcome::Incomplete && was(Outcome::Complete) {
+            self.keep_old(&replaced)?;
+        } else {
+            for folder in replaced.into_iter().chain(self.old_databases()) {
+                disk::remove_marked(&folder, run)?;
+            }
+            if self.facts.outcome == Outcome::Complete {
+                self.remove_kept()?;
+            }
         }
         disk::sync_folder(&locations.root)
+    }
+
+    /// The set that is replaced was complete and the new one is not: it stays beside it. Its databases lose their marker
+    /// first, so that nothing takes them for a leftover; the set itself loses it last, so that it is either removed as a
+    /// whole by an undo, or kept.
+    fn keep_old(&self, replaced: &[PathBuf]) -> Result<(), ArchiveError> {
+        let locations = &self.builder.yard.locations;
+        self.remove_kept()?;
+        if let Some(databases) = self.old_databases() {
+            disk::unmark(&databases)?;
+        }
+        let kept = locations.kept();
+        for folder in replaced.iter().filter(|folder| folder.exists()) {
+            disk::rename_new(&locations.root, folder, &kept)?;
+            disk::unmark(&kept)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the complete set that was kept beside an incomplete one, with its databases. Only a set of this site.
+    fn remove_kept(&self) -> Result<(), ArchiveError> {
+        let locations = &self.builder.yard.locations;
+        let (kept, run) = (locations.kept(), self.builder.run.as_str());
+        let Ok(manifest) = Manifest::read(&kept) else { return Ok(()) };
+        if manifest.site != self.facts.site {
+            return Ok(());
+        }
+        let databases = manifest.databases.map(|part| part.folder);
+        let ours = |folder: &PathBuf| folder.parent() == locations.databases.as_deref();
+        for folder in [Some(kept), databases.filter(ours)].into_iter().flatten() {
+            disk::remove_marked(&folder, run)?;
+        }
+        Ok(())
     }
 
     fn problem(&self, text: &str) {

@@ -13,7 +13,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stillpoint_archive::{BackupSet, Place, list, verify};
+use stillpoint_archive::{BackupSet, Kit, Place, SetFacts, list, verify};
+use stillpoint_model::site_file::Destination;
 use stillpoint_model::*;
 use stillpoint_tree::{Filter, IndexAppender, IndexReader, Kind, index_tree};
 use support::*;
@@ -659,4 +660,40 @@ fn a_component_without_data_is_in_the_set() {
     let entry =
         IndexReader::open(&set.component(&name("app")).unwrap().index).unwrap().next().unwrap().unwrap();
     assert_eq!(entry.kind, Kind::Directory);
+}
+
+/// Publishes version `number` of the test set with this outcome.
+fn publish_with(ground: &Ground, destination: &Destination, number: u64, outcome: Outcome) -> BackupSet {
+    let run = fill_version(ground.top.path(), destination, number).unwrap();
+    let (facts, monitor) = (SetFacts { outcome, ..run.facts() }, run.monitor());
+    let kit = Kit {
+        program: run.kit().program.clone(),
+        site_file: run.kit().site_file.clone(),
+        recover: run.kit().recover.clone(),
+    };
+    run.builder.publish(facts, &kit, &monitor).unwrap()
+}
+
+#[test]
+fn a_complete_set_is_kept_beside_an_incomplete_one_until_the_next_complete_one() {
+    let ground = Ground::new();
+    for (form, apart) in [("one", false), ("two", true)] {
+        let (files, databases) =
+            (ground.folder(&format!("{form}-files")), ground.folder(&format!("{form}-databases")));
+        let destination = if apart { two_folders(&files, &databases) } else { one_folder(&files) };
+        let kept = files.join("P01Backup.complete");
+        publish_with(&ground, &destination, 1, Outcome::Complete);
+        for number in [2, 3] {
+            publish_with(&ground, &destination, number, Outcome::Incomplete);
+            assert_eq!(BackupSet::open(&kept).unwrap().facts().run, run_id(1));
+            assert_eq!(verify_all(&kept).unwrap(), Vec::<String>::new());
+            assert_eq!(mend(&destination), Vec::<String>::new(), "what is kept was taken for a leftover");
+            assert_eq!(verify_all(&kept).unwrap(), Vec::<String>::new());
+        }
+        let both = BackupSet::open(&files).unwrap_err();
+        assert!(both.text.contains("2 backup sets"), "{}", both.text);
+        publish_with(&ground, &destination, 4, Outcome::Complete);
+        assert_eq!(names_in(&files), ["P01Backup"]);
+        assert_eq!(names_in(&databases).len(), usize::from(apart));
+    }
 }
