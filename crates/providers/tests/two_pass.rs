@@ -436,7 +436,7 @@ fn a_second_mount_in_the_tree_is_found_by_scans() {
     run("mount", &["--bind", disk.mount.to_str().unwrap(), again.to_str().unwrap()]);
     let run_here = surroundings(aside.path(), 1, None);
     let probe = CopyProvider::default().probe(&request(&tree), &run_here.context);
-    run("umount", &[again.to_str().unwrap()]);
+    run("sh", &["-c", support::UNMOUNT, "umount", again.to_str().unwrap()]);
     assert!(matches!(&probe, Suitability::Suitable(why) if why.contains("scanning")), "{probe:?}");
 }
 

@@ -16,6 +16,10 @@ use crate::postgres_cluster::PostgresCluster;
 use crate::program::{Finished, as_text, finish, own, succeed};
 use crate::{Cgroup, CgroupFreezer};
 
+/// Unmounts `$1`. A process that is just being started somewhere may hold it for a moment, so it is tried for a while.
+const UNMOUNT: &str =
+    "for _ in $(seq 100); do umount \"$1\" 2>/dev/null && exit 0; sleep 0.1; done; exec umount \"$1\"";
+
 /// What keeps the rows, and how it is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreKind {
@@ -384,6 +388,6 @@ impl Overlay {
 
 impl Drop for Overlay {
     fn drop(&mut self) {
-        finish(Command::new("umount").arg(&self.0));
+        finish(Command::new("sh").args(["-c", UNMOUNT, "umount"]).arg(&self.0));
     }
 }

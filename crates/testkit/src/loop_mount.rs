@@ -7,6 +7,10 @@ use std::process::Command;
 use crate::capability::{require_program, require_root};
 use crate::program::{finish, succeed};
 
+/// Unmounts `$1`. A process that is just being started somewhere may hold it for a moment, so it is tried for a while.
+const UNMOUNT: &str =
+    "for _ in $(seq 100); do umount \"$1\" 2>/dev/null && exit 0; sleep 0.1; done; exec umount \"$1\"";
+
 /// The kinds of file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filesystem {
@@ -74,8 +78,8 @@ impl Drop for LoopMount {
         let path = self.path();
         // A test that failed in a freeze must not leave a file system that nobody can unmount.
         finish(Command::new("fsfreeze").arg("-u").arg(&path));
-        if finish(Command::new("umount").arg(&path)).code != Some(0) {
-            finish(Command::new("umount").arg("-l").arg(&path));
+        if finish(Command::new("sh").args(["-c", UNMOUNT, "umount"]).arg(&path)).code != Some(0) {
+            finish(Command::new("sh").args(["-c", UNMOUNT, "umount"]).arg("-l").arg(&path));
         }
     }
 }

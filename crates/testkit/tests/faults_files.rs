@@ -14,6 +14,10 @@ use stillpoint_testkit::capability::require_program;
 use stillpoint_testkit::program::{finish, own, succeed};
 use stillpoint_testkit::{Backup, Filesystem, LoopMount};
 
+/// Unmounts `$1`. A process that is just being started somewhere may hold it for a moment, so it is tried for a while.
+const UNMOUNT: &str =
+    "for _ in $(seq 100); do umount \"$1\" 2>/dev/null && exit 0; sleep 0.1; done; exec umount \"$1\"";
+
 /// A tree and a destination on a file system of their own; what is mounted inside is unmounted first.
 struct Site {
     inner_mounts: Vec<PathBuf>,
@@ -108,7 +112,7 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         for path in &self.inner_mounts {
-            finish(Command::new("umount").arg(path));
+            finish(Command::new("sh").args(["-c", UNMOUNT, "umount"]).arg(path));
         }
     }
 }
@@ -245,7 +249,7 @@ fn a_share_that_is_not_mounted_is_refused_and_nothing_is_written_under_it() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("folder = ", "share = ")).unwrap();
     site.backup(0);
-    succeed(Command::new("umount").arg(share.path()));
+    succeed(Command::new("sh").args(["-c", UNMOUNT, "umount"]).arg(share.path()));
     // The folder is there all the same, as a mount point often is.
     make_private(&destination);
     let run = site.backup(12);
@@ -475,7 +479,7 @@ fn a_mount_inside_the_tree_is_told_and_not_entered() {
     let place = site.recover();
     assert!(place.join("plain").exists() && place.join("inner").is_dir());
     assert!(!place.join("inner/elsewhere").exists());
-    succeed(Command::new("umount").arg(&inner));
+    succeed(Command::new("sh").args(["-c", UNMOUNT, "umount"]).arg(&inner));
     site.backup(0);
 }
 

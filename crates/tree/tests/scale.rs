@@ -25,7 +25,7 @@ fn peak_kib() -> u64 {
 fn memory_stays_below_200_mib_at_a_million_files() {
     let folder = tempfile::tempdir().unwrap();
     let mounted = folder.path().join("ext4");
-    let inodes = (3 * FILES).to_string();
+    let inodes = (7 * FILES / 2).to_string();
     let mkfs = ["mkfs.ext4", "-q", "-F", "-O", "inline_data", "-I", "256", "-N", &inodes];
     let _ext4 = Mount::image(&mkfs, 4000, &mounted);
     let [source, first, second, target] =

@@ -19,6 +19,10 @@ use stillpoint_model::{
 use stillpoint_tree::{Filter, IndexAppender, MirrorOptions, Progress, Transfer, mirror};
 use stillpoint_writers::files::{FilesRestorer, FilesWriter};
 
+/// Unmounts `$1`. A process that is just being started somewhere may hold it for a moment, so it is tried for a while.
+const UNMOUNT: &str =
+    "for _ in $(seq 100); do umount \"$1\" 2>/dev/null && exit 0; sleep 0.1; done; exec umount \"$1\"";
+
 /// Copies the whole tree in the cut, and notes each call.
 #[derive(Clone, Default)]
 struct PlainCopy {
@@ -298,7 +302,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        assert!(Command::new("umount").arg(&self.0).status().unwrap().success());
+        assert!(Command::new("sh").args(["-c", UNMOUNT, "umount"]).arg(&self.0).status().unwrap().success());
     }
 }
 

@@ -20,6 +20,10 @@ use stillpoint_model::{
 };
 use stillpoint_writers::sqlite::{LockOrder, SqliteRestorer, SqliteWriter};
 
+/// Unmounts `$1`. A process that is just being started somewhere may hold it for a moment, so it is tried for a while.
+const UNMOUNT: &str =
+    "for _ in $(seq 100); do umount \"$1\" 2>/dev/null && exit 0; sleep 0.1; done; exec umount \"$1\"";
+
 const ROUNDS: usize = 20;
 
 /// The `sqlite3` shell as an application of the site: a process of its own, stopped and continued by signals.
@@ -303,7 +307,7 @@ impl ReadOnly {
 
 impl Drop for ReadOnly {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
+        let _ = Command::new("sh").args(["-c", UNMOUNT, "umount"]).arg(&self.0).status();
     }
 }
 

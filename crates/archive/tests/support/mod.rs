@@ -19,6 +19,10 @@ use stillpoint_model::site_file::Destination;
 use stillpoint_model::*;
 use tempfile::TempDir;
 
+/// Unmounts `$1`. A process that is just being started somewhere may hold it for a moment, so it is tried for a while.
+const UNMOUNT: &str =
+    "for _ in $(seq 100); do umount \"$1\" 2>/dev/null && exit 0; sleep 0.1; done; exec umount \"$1\"";
+
 /// A folder for one test, removed with all that is in it, mounts included.
 pub struct Ground {
     pub top: TempDir,
@@ -89,7 +93,7 @@ impl Ground {
 
     /// Unmounts the last image that was mounted.
     pub fn unmount_image(&mut self) {
-        run("umount", &[self.mounts.pop().unwrap().to_str().unwrap()]);
+        run("sh", &["-c", UNMOUNT, "umount", self.mounts.pop().unwrap().to_str().unwrap()]);
         run("losetup", &["-d", &self.loops.pop().unwrap()]);
     }
 }
@@ -97,7 +101,7 @@ impl Ground {
 impl Drop for Ground {
     fn drop(&mut self) {
         for path in self.mounts.iter().rev() {
-            let _ = Command::new("umount").arg(path).status();
+            let _ = Command::new("sh").args(["-c", UNMOUNT, "umount"]).arg(path).status();
         }
         for device in &self.loops {
             let _ = Command::new("losetup").args(["-d", device]).status();

@@ -7,6 +7,10 @@ use stillpoint_model::CgroupVersion;
 
 use super::*;
 
+/// Unmounts `$1`. A process that is just being started somewhere may hold it for a moment, so it is tried for a while.
+const UNMOUNT: &str =
+    "for _ in $(seq 100); do umount \"$1\" 2>/dev/null && exit 0; sleep 0.1; done; exec umount \"$1\"";
+
 fn shell(script: &str, arguments: &[&Path]) -> String {
     let output = Command::new("sh").args(["-ec", script, "sh"]).args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -34,7 +38,7 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         drop(Command::new("fsfreeze").arg("-u").arg(&self.top).output());
-        drop(Command::new("umount").arg(&self.top).status());
+        drop(Command::new("sh").args(["-c", UNMOUNT, "umount"]).arg(&self.top).status());
         assert!(self.folder.path().exists());
     }
 }

@@ -17,6 +17,10 @@ use stillpoint_model::{
 };
 use stillpoint_tree::{Entry, Filter, IndexReader, Kind, RelPath, Walk, hash_file};
 
+/// Unmounts `$1`. A process that is just being started somewhere may hold it for a moment, so it is tried for a while.
+pub const UNMOUNT: &str =
+    "for _ in $(seq 100); do umount \"$1\" 2>/dev/null && exit 0; sleep 0.1; done; exec umount \"$1\"";
+
 /// Runs a program that must succeed; returns what it wrote.
 pub fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("{program}: {e}"));
@@ -57,7 +61,11 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(&self.mount).status().is_ok_and(|s| s.success());
+        let unmounted = Command::new("sh")
+            .args(["-c", UNMOUNT, "umount"])
+            .arg(&self.mount)
+            .status()
+            .is_ok_and(|s| s.success());
         let detached = Command::new("losetup").args(["-d", &self.device]).status().is_ok_and(|s| s.success());
         if !std::thread::panicking() {
             assert!(unmounted && detached, "{} could not be taken down", self.mount.display());

@@ -10,6 +10,10 @@ use std::process::{Command, Stdio};
 
 use stillpoint_tree::*;
 
+/// Unmounts `$1`. A process that is just being started somewhere may hold it for a moment, so it is tried for a while.
+const UNMOUNT: &str =
+    "for _ in $(seq 100); do umount \"$1\" 2>/dev/null && exit 0; sleep 0.1; done; exec umount \"$1\"";
+
 pub fn rel(path: impl AsRef<[u8]>) -> RelPath {
     RelPath::from_bytes(path.as_ref().to_vec()).expect("a relative path")
 }
@@ -68,7 +72,8 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).stderr(Stdio::null()).status();
+        let _ =
+            Command::new("sh").args(["-c", UNMOUNT, "umount"]).arg(&self.0).stderr(Stdio::null()).status();
     }
 }
 
