@@ -258,9 +258,9 @@ impl Lookup<'_> {
     /// What was told of the names in one folder. The error says why only a scan can help.
     fn folder(&mut self, folder: &Handle, names: HashMap<Box<[u8]>, Told>) -> Result<(), String> {
         // A folder that does not open is gone, and its going was told of its own folder.
-        let Ok(opened) = folder.open(self.top) else { return self.outside(names) };
+        let Ok(opened) = folder.open(self.top) else { return self.gone(names) };
         if stat_of(&opened).map_or(true, |stat| stat.links == 0) {
-            return self.outside(names);
+            return self.gone(names);
         }
         let Place::Inside(place) = self.place(&opened) else { return self.outside(names) };
         for (name, told) in names {
@@ -285,7 +285,17 @@ impl Lookup<'_> {
         Ok(())
     }
 
-    /// What was told of a folder outside, or of one that is gone: only files with other names can concern us.
+    /// What was told of a folder that is gone: it may have been in the tree, and what had a name in it may have others.
+    fn gone(&mut self, names: HashMap<Box<[u8]>, Told>) -> Result<(), String> {
+        for told in names.into_values() {
+            for file in &told.files {
+                self.file(file, &told, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was told of a folder outside: only files with other names can concern us.
     fn outside(&mut self, names: HashMap<Box<[u8]>, Told>) -> Result<(), String> {
         for told in names.into_values().filter(|told| told.mask & FILE_ITSELF != 0) {
             for file in &told.files {
