@@ -131,9 +131,19 @@ fn cases() -> Vec<(String, &'static str)> {
 
 /// What must hold after one fault.
 fn try_case(site: &Site, act: &str, damage: &str) {
-    let sets = site.sets("set-").len();
-    let told = site.run(&with(site.orders(), act, damage));
     let killed = damage.starts_with("kill") || damage.starts_with("both");
+    let mut sets = site.sets("set-").len();
+    let mut told = site.run(&with(site.orders(), act, damage));
+    // On a busy machine a run may miss one of its very short deadlines and give up before it comes to the act: then the
+    // fault was not there yet. That run must leave the site well, too.
+    for _ in 0..3 {
+        if !killed || told.is_none() {
+            break;
+        }
+        site.check_next_run();
+        sets = site.sets("set-").len();
+        told = site.run(&with(site.orders(), act, damage));
+    }
     assert_eq!(told.is_none(), killed, "it was {}killed", if killed { "not " } else { "" });
     if !damage.starts_with("both") {
         let limit = Duration::from_secs(2);
