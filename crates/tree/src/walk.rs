@@ -21,7 +21,9 @@ use crate::{Entry, FileProblem, Filter, RelPath, TreeError};
 /// How much of a folder is asked of the kernel at once.
 const NAMES_BUFFER_BYTES: usize = 64 * 1024;
 
-/// A folder of btrfs with this inode number stands in a snapshot where a subvolume was, which is not part of it.
+/// A folder of btrfs with this inode number stands in a snapshot where a subvolume was, which is not part of it
+/// (`BTRFS_EMPTY_SUBVOL_DIR_OBJECTID`). Linux 6.18 gives it another device number as well, which tells already; what would
+/// be lost in silence is worth asking twice.
 const BTRFS_PLACEHOLDER_INODE: u64 = 2;
 
 /// `BTRFS_SUPER_MAGIC` of `linux/magic.h`.
