@@ -100,11 +100,19 @@ impl Site {
         place
     }
 
-    /// Nothing lies at the destination but the set and the log.
+    /// Nothing lies at the destination but the set, the log, and the complete set that an incomplete one keeps.
     #[track_caller]
     fn assert_tidy(&self, destination: &Path) {
         let names = fs::read_dir(destination).unwrap().map(|entry| entry.unwrap().file_name());
-        let left: Vec<_> = names.filter(|name| name != "FILBackup" && name != "backup.log").collect();
+        let incomplete = || {
+            let manifest = fs::read(destination.join("FILBackup/manifest.json")).unwrap();
+            let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+            manifest["outcome"] == "incomplete"
+        };
+        let left: Vec<_> = names
+            .filter(|name| name != "FILBackup" && name != "backup.log")
+            .filter(|name| name != "FILBackup.complete" || !incomplete())
+            .collect();
         assert!(left.is_empty(), "left behind: {left:?}");
     }
 }
