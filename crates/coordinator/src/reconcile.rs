@@ -96,7 +96,11 @@ impl Healing {
             .any(|line| matches!(&line.record, Record::RunBegun { boot, .. } if *boot == boot_id()));
         // After a restart of the machine the same process id may, with the same start time, be another process.
         let gone = |undo: &Undo| {
-            !same_boot && matches!(undo, Undo::KillProcess { .. } | Undo::ContinueProcess { .. })
+            let of_process = matches!(
+                undo,
+                Undo::KillProcess { .. } | Undo::ContinueProcess { .. } | Undo::EndGroup { .. }
+            );
+            !same_boot && of_process
         };
         let all = found.unsettled().into_iter().map(|(ticket, _, undo)| (ticket, undo));
         let (over, open): (Vec<_>, Vec<_>) = all.partition(|(_, undo)| gone(undo));

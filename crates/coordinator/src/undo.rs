@@ -53,6 +53,7 @@ pub(crate) fn execute(undo: &Undo, commands: &Commands) -> Ending {
         Undo::RunCommand { argv, timeout_ms } => {
             process::run_command(argv, Duration::from_millis(*timeout_ms), commands)
         }
+        Undo::EndGroup { leader, start_ticks } => process::end_group(*leader, *start_ticks, KERNEL_LIMIT),
         Undo::ThawFilesystem { mount_point } => filesystem::thaw(mount_point),
         Undo::DeleteSubvolume { path } => filesystem::delete_subvolume(path),
         Undo::RemoveTree { path, run } => remove::remove_tree(path, run),

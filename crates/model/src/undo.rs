@@ -58,6 +58,15 @@ pub enum Undo {
         /// How long it may take, in milliseconds; then its process group is killed.
         timeout_ms: u64,
     },
+    /// End what is left of a command that was to bring an application to rest, before the application goes on: a step of
+    /// it that ends later would bring it to rest for good. Registered after the undo that lets the application go on, so
+    /// it is carried out before it.
+    EndGroup {
+        /// The process group: the process id of the command.
+        leader: u32,
+        /// Start time of that process, in clock ticks since boot.
+        start_ticks: u64,
+    },
     /// Thaw a frozen file system (`FITHAW`).
     ThawFilesystem {
         /// Where it is mounted, absolute.
@@ -95,6 +104,7 @@ impl Undo {
             | Undo::ContinueProcess { .. }
             | Undo::StartUnit { .. }
             | Undo::RunCommand { .. }
+            | Undo::EndGroup { .. }
             | Undo::ThawFilesystem { .. } => Urgency::Thaw,
             Undo::KillProcess { .. } | Undo::DeleteSubvolume { .. } | Undo::RemoveTree { .. } => {
                 Urgency::Release
@@ -110,6 +120,7 @@ impl fmt::Display for Undo {
             Undo::ContinueProcess { pid, .. } => write!(f, "continue process {pid}"),
             Undo::StartUnit { unit, .. } => write!(f, "start unit {unit}"),
             Undo::RunCommand { argv, .. } => write!(f, "run {}", argv.join(" ")),
+            Undo::EndGroup { leader, .. } => write!(f, "end what process {leader} started"),
             Undo::ThawFilesystem { mount_point } => write!(f, "thaw file system {}", mount_point.display()),
             Undo::KillProcess { pid, .. } => write!(f, "end process {pid}"),
             Undo::DeleteSubvolume { path } => write!(f, "delete snapshot {}", path.display()),

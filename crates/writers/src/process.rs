@@ -6,6 +6,8 @@
 //! a keeper thread that starts it, outlives it and reaps it. A program that ended by itself may leave a service running
 //! that it started: its group is then left alone.
 
+mod gate;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,6 +22,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use stillpoint_model::{Cancel, Deadline, WriterError};
+
+use self::gate::Gate;
 
 /// How much of the end of standard error is kept, in bytes.
 const TAIL_BYTES: usize = 4096;
@@ -134,6 +138,20 @@ impl Program {
         running.end()
     }
 
+    /// As [`Program::run`], but before anything of the program happens its process id, which is also that of its group,
+    /// is told to `announce`: what that registers holds when we die. Nothing is run when it fails.
+    pub fn run_announced(
+        &self,
+        deadline: Deadline,
+        announce: &mut dyn FnMut(u32) -> Result<(), WriterError>,
+    ) -> Result<Ended, WriterError> {
+        let (reader, writer) = io::pipe().map_err(|source| self.start_error(source))?;
+        let both = writer.try_clone().map_err(|source| self.start_error(source))?;
+        let mut running = self.spawn_announced(both.into(), writer.into(), deadline, Some(announce))?;
+        running.set_errors(reader.into())?;
+        running.end()
+    }
+
     /// Runs it to its end with standard output into `file`. As [`Program::run`] otherwise.
     pub fn run_into(&self, file: File, deadline: Deadline) -> Result<Ended, WriterError> {
         self.spawn(file.into(), Stdio::piped(), deadline)?.end()
@@ -158,8 +176,22 @@ impl Program {
     }
 
     fn spawn(&self, stdout: Stdio, stderr: Stdio, deadline: Deadline) -> Result<Running, WriterError> {
+        self.spawn_announced(stdout, stderr, deadline, None)
+    }
+
+    fn spawn_announced(
+        &self,
+        stdout: Stdio,
+        stderr: Stdio,
+        deadline: Deadline,
+        announce: Option<&mut dyn FnMut(u32) -> Result<(), WriterError>>,
+    ) -> Result<Running, WriterError> {
         let mut command = self.command();
         command.stdout(stdout).stderr(stderr);
+        let gate = match &announce {
+            Some(_) => Some(Gate::before(&mut command).map_err(|source| self.start_error(source))?),
+            None => None,
+        };
         let (born, birth) = bounded(1);
         let (release, released) = bounded::<()>(0);
         let (reaped, status) = bounded(1);
@@ -167,6 +199,9 @@ impl Program {
             .name("keeper".into())
             .spawn(move || keep(command, &born, &released, &reaped))
             .map_err(|source| self.start_error(source))?;
+        if let (Some(gate), Some(announce)) = (gate, announce) {
+            gate.pass(deadline, announce, |source| self.start_error(source))?;
+        }
         let late = |_| WriterError::Late { act: format!("the start of {}", self.name()) };
         let newborn = birth.recv_deadline(deadline.instant()).map_err(late)?;
         let newborn = newborn.map_err(|source| self.start_error(source))?;
@@ -446,6 +481,21 @@ impl Drop for Running {
     }
 }
 
+/// The start of a process in clock ticks since boot (field 22 of `/proc/PID/stat`, proc_pid_stat(5)).
+pub fn start_ticks(pid: u32) -> Result<u64, WriterError> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = std::fs::read_to_string(&path).map_err(|source| WriterError::Io {
+        act: "read",
+        path: path.clone().into(),
+        source,
+    })?;
+    // The name in parentheses may hold blanks and parentheses; field 3 follows the last of them.
+    let field = stat.rsplit(')').next().and_then(|rest| rest.split_ascii_whitespace().nth(19));
+    field
+        .and_then(|ticks| ticks.parse().ok())
+        .ok_or_else(|| WriterError::Other(format!("{path} does not tell when the process started")))
+}
+
 /// Bytes as text, without the white space at the ends.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
@@ -569,6 +619,32 @@ mod tests {
         drop(running);
         assert!(!Path::new(&format!("/proc/{leader}")).exists(), "the program was not reaped");
         wait_until_gone(number(&line));
+    }
+
+    #[test]
+    fn nothing_of_an_announced_program_happens_before_it_was_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        let program = shell(&format!("echo $$ > {}", mark.display()));
+        let mut told = 0;
+        let announce = &mut |pid| {
+            thread::sleep(Duration::from_millis(100));
+            assert!(!mark.exists() && is_alive(pid));
+            told = pid;
+            Ok(())
+        };
+        program.run_announced(soon(), announce).unwrap().check().unwrap();
+        assert_eq!(number(&std::fs::read_to_string(&mark).unwrap()), told);
+        std::fs::remove_file(&mark).unwrap();
+        let refuse = &mut |pid| {
+            told = pid;
+            Err(WriterError::Cancelled)
+        };
+        assert!(matches!(program.run_announced(soon(), refuse), Err(WriterError::Cancelled)));
+        wait_until_gone(told);
+        assert!(!mark.exists(), "it ran although it was refused");
+        let missing = Program::new("/nonexistent/program").run_announced(soon(), &mut |_| Ok(()));
+        assert!(matches!(missing, Err(WriterError::Io { act: "start", .. })), "{missing:?}");
     }
 
     #[test]

@@ -536,6 +536,9 @@ fn a_command_that_fails_or_hangs_is_a_veto_and_the_thaw_runs_all_the_same() {
         writer.thaw(&site.context, soon()).unwrap();
         assert_eq!(fs::read_to_string(&note).unwrap(), "go\n");
         assert!(site.undos.open().is_empty());
+        assert!(matches!(site.undos.all()[..], [Undo::RunCommand { .. }, Undo::EndGroup { .. }]));
+        // Not brought to rest, and goes on: nobody says that it was brought to rest.
+        assert_eq!(site.events.status(), [5002, 5003]);
         writer.release(&site.context).unwrap();
     }
 }

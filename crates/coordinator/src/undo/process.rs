@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
-use super::start_time::start_and_state;
+use super::start_time::{start_and_state, stat};
 use super::{Ending, Undone};
 
 /// How commands are started.
@@ -70,6 +70,47 @@ pub(super) fn end(pid: u32, start_ticks: u64, limit: Duration) -> Ending {
         Err(rustix::io::Errno::SRCH) => Ok(Undone::Nothing),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Kills every process of the group that `leader` led, and waits until none is left. One whose leader's id is in use by
+/// another process by now is not ours any more.
+pub(super) fn end_group(leader: u32, start_ticks: u64, limit: Duration) -> Ending {
+    let until = Instant::now() + limit;
+    let mut undone = Undone::Nothing;
+    loop {
+        let members = members_of(leader, start_ticks)?;
+        if members.is_empty() {
+            return Ok(undone);
+        }
+        undone = Undone::Acted;
+        for (pid, start) in members {
+            if let Some(handle) = pidfd_of(pid, Some(start))? {
+                // One that ended in this moment is not there to be killed.
+                let _ = pidfd_send_signal(&handle, Signal::KILL);
+                has_ended(&handle, until.saturating_duration_since(Instant::now()));
+            }
+        }
+        // Looked at again: one of them may have started another in the meantime.
+        if Instant::now() >= until {
+            return Err("its processes were killed and have not ended".to_owned());
+        }
+    }
+}
+
+/// The living processes of a group, with their start times.
+fn members_of(leader: u32, start_ticks: u64) -> Result<Vec<(u32, u64)>, String> {
+    let of_another = |found: super::start_time::Stat| found.start != start_ticks;
+    if stat(leader).is_some_and(of_another) {
+        return Ok(Vec::new());
+    }
+    let listed = std::fs::read_dir("/proc").map_err(|error| format!("/proc cannot be read: {error}"))?;
+    let pids = listed.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let member = |pid: u32| {
+        let found = stat(pid)?;
+        let ours = found.group == leader && found.start >= start_ticks && !matches!(found.state, 'Z' | 'X');
+        ours.then_some((pid, found.start))
+    };
+    Ok(pids.filter_map(member).collect())
 }
 
 /// Whether a process ends within `wait`.
@@ -228,6 +269,32 @@ mod tests {
         assert_eq!(end(pid, start, Duration::from_secs(5)), Ok(Undone::Acted));
         assert_eq!(child.wait().unwrap().signal(), Some(9));
         assert_eq!(end(pid, start, Duration::from_secs(5)), Ok(Undone::Nothing));
+    }
+
+    #[test]
+    fn what_a_dead_command_left_is_ended_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = folder.path().join("pid");
+        let script = format!("sleep 100 & echo $! > {0}.new; mv {0}.new {0}; wait", note.display());
+        let mut command = Command::new("/bin/sh").args(["-c", &script]).process_group(0).spawn().unwrap();
+        let (mut other, other_pid, _) = sleeper();
+        let (leader, start) = (command.id(), start_and_state(command.id()).unwrap().0);
+        while !note.exists() {
+            std::thread::yield_now();
+        }
+        let left: u32 = std::fs::read_to_string(&note).unwrap().trim().parse().unwrap();
+        command.kill().unwrap();
+        command.wait().unwrap();
+        assert!(start_and_state(left).is_some_and(|(_, state)| state != 'Z'), "nothing was left");
+        assert_eq!(end_group(leader, start, Duration::from_secs(5)), Ok(Undone::Acted));
+        assert!(start_and_state(left).is_none_or(|(_, state)| state == 'Z'), "it still lives");
+        assert_eq!(end_group(leader, start, Duration::from_secs(5)), Ok(Undone::Nothing));
+        assert!(start_and_state(other_pid).is_some(), "a stranger was killed");
+        // A group whose leader's id is another process's now is left alone.
+        let group = stat(other_pid).unwrap().group;
+        assert_eq!(end_group(group, u64::MAX, Duration::from_secs(5)), Ok(Undone::Nothing));
+        other.kill().unwrap();
+        other.wait().unwrap();
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! A program of PostgreSQL that works beside us for longer than one call, and whose end is registered as an undo.
 
-use std::fs;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use stillpoint_model::{Context, Deadline, Ticket, Undo, UndoLog, WriterError};
 
-use crate::process::{Program, Running};
+use crate::process::{Program, Running, start_ticks};
 
 /// How often a condition on the file system is looked at while we wait for a program to bring it about.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -103,19 +102,4 @@ impl Drop for Child {
         drop(self.running.take());
         self.undos.settle(self.ticket);
     }
-}
-
-/// The start of a process in clock ticks since boot (field 22 of `/proc/PID/stat`, proc_pid_stat(5)).
-fn start_ticks(pid: u32) -> Result<u64, WriterError> {
-    let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).map_err(|source| WriterError::Io {
-        act: "read",
-        path: path.clone().into(),
-        source,
-    })?;
-    // The name in parentheses may hold blanks and parentheses; field 3 follows the last of them.
-    let field = stat.rsplit(')').next().and_then(|rest| rest.split_ascii_whitespace().nth(19));
-    field
-        .and_then(|ticks| ticks.parse().ok())
-        .ok_or_else(|| WriterError::Other(format!("{path} does not tell when the process started")))
 }

@@ -6,7 +6,7 @@ use stillpoint_model::status::id;
 use stillpoint_model::{Context, Deadline, Quieting, Undo, WriterError};
 
 use super::{Found, Messages, Way};
-use crate::process::Program;
+use crate::process::{Program, start_ticks};
 
 /// How long the guard waits for the command that lets the application go on, in milliseconds.
 const THAW_TIMEOUT_MS: u64 = 60_000;
@@ -54,7 +54,7 @@ impl Commands {
         }
     }
 
-    /// Brings it to rest.
+    /// Brings it to rest before a restore.
     pub fn run_freeze(&self, context: &Context, deadline: Deadline) -> Result<(), WriterError> {
         Program::from_argv(&self.freeze)?.cancelled_by(&context.cancel).run(deadline)?.check().map(drop)
     }
@@ -71,7 +71,19 @@ impl Way for Commands {
     }
 
     fn hold(&mut self, context: &Context, deadline: Deadline) -> Result<(), WriterError> {
-        self.run_freeze(context, deadline)
+        let mut ticket = None;
+        let announce = &mut |leader| {
+            let undo = Undo::EndGroup { leader, start_ticks: start_ticks(leader)? };
+            ticket = Some(context.undos.intend(undo)?);
+            Ok(())
+        };
+        let program = Program::from_argv(&self.freeze)?.cancelled_by(&context.cancel);
+        let ended = program.run_announced(deadline, announce);
+        // Now either its whole group was killed, or it ended by itself: then what it left running is the application's.
+        if let Some(ticket) = ticket {
+            context.undos.settle(ticket);
+        }
+        ended?.check().map(drop)
     }
 
     fn let_go(&mut self, deadline: Deadline) -> (Vec<Undo>, Result<(), WriterError>) {

@@ -100,6 +100,8 @@ pub struct ServiceWriter {
     undos: Vec<(Undo, Ticket)>,
     /// Whether the service may be held because of us.
     acted: bool,
+    /// Whether it was brought to rest as asked.
+    held: bool,
     /// Whether the freeze came to its turn: then undos that are left belong to the guard.
     froze: bool,
     times: Times,
@@ -126,7 +128,15 @@ impl ServiceWriter {
             (Quiet::Stop, Some(unit)) => Box::new(stop::Stop::new(unit, systemctl)),
             (Quiet::Stop, None) | (Quiet::Command, _) => Box::new(command::Commands::new(settings)?),
         };
-        Ok(Self { way, found: None, undos: Vec::new(), acted: false, froze: false, times: Times::default() })
+        Ok(Self {
+            way,
+            found: None,
+            undos: Vec::new(),
+            acted: false,
+            held: false,
+            froze: false,
+            times: Times::default(),
+        })
     }
 
     /// Makes the registered undos those that are `wanted`.
@@ -228,6 +238,7 @@ impl Writer for ServiceWriter {
         self.times.held_at = Some(jiff::Timestamp::now());
         let held = self.way.hold(context, deadline);
         self.times.held_in_us = Some(microseconds(started));
+        self.held = held.is_ok();
         if let Err(error) = &held {
             self.tell(context, self.way.messages().not_held, Some(error));
         }
@@ -251,7 +262,9 @@ impl Writer for ServiceWriter {
                 self.times.let_go_at = Some(jiff::Timestamp::now());
                 self.times.let_go_in_us = Some(microseconds(started));
                 // Told together, so that no word is said while the site stands still.
-                self.tell(context, self.way.messages().held, None);
+                if self.held {
+                    self.tell(context, self.way.messages().held, None);
+                }
                 self.tell(context, self.way.messages().let_go, None);
             }
             Err(error) => self.tell(context, self.way.messages().not_let_go, Some(error)),
