@@ -7,6 +7,7 @@
 //! that it started: its group is then left alone.
 
 mod gate;
+mod keeper;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -14,16 +15,17 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, Signal};
 use stillpoint_model::{Cancel, Deadline, WriterError};
 
 use self::gate::Gate;
+use self::keeper::keep;
 
 /// How much of the end of standard error is kept, in bytes.
 const TAIL_BYTES: usize = 4096;
@@ -258,48 +260,6 @@ impl Program {
     fn io_error(&self, act: &'static str, source: io::Error) -> WriterError {
         WriterError::Io { act, path: Path::new(&self.argv[0]).to_owned(), source }
     }
-}
-
-/// What a keeper hands out when the program has started.
-struct Newborn {
-    pid: Pid,
-    pidfd: OwnedFd,
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
-}
-
-/// The body of the keeper thread: starts the program, waits until nobody may signal its group any more, reaps it.
-fn keep(
-    mut command: Command,
-    born: &Sender<io::Result<Newborn>>,
-    released: &Receiver<()>,
-    reaped: &Sender<io::Result<ExitStatus>>,
-) {
-    let mut child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) => {
-            let _ = born.send(Err(error));
-            return;
-        }
-    };
-    // Our ends of what the child inherited: an open one would keep the stream from ending.
-    drop(command);
-    let newborn = describe(&mut child);
-    let failed = newborn.is_err();
-    if born.send(newborn).is_err() || failed {
-        // Nobody waits for it any more: it started after its deadline.
-        kill_group(Pid::from_child(&child));
-    } else {
-        // Ends when the other side is dropped; until then the process id cannot be used anew.
-        let _ = released.recv();
-    }
-    let _ = reaped.send(child.wait());
-}
-
-fn describe(child: &mut Child) -> io::Result<Newborn> {
-    let pid = Pid::from_child(child);
-    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    Ok(Newborn { pid, pidfd, stdout: child.stdout.take(), stderr: child.stderr.take() })
 }
 
 fn kill_group(pid: Pid) {
