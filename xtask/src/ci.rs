@@ -16,12 +16,24 @@ pub enum Bench {
         /// Runs of each kind; the median is what counts
         #[arg(long, default_value_t = 20)]
         runs: u32,
+        /// Files in the tree
+        #[arg(long, default_value_t = 50_000)]
+        files: u64,
+        /// Only this file system: btrfs, xfs or ext4
+        #[arg(long)]
+        only: Option<String>,
     },
     /// First and second set, and memory at a million files
     Capture {
         /// Runs of each kind; the median is what counts
         #[arg(long, default_value_t = 5)]
         runs: u32,
+        /// Files in the tree
+        #[arg(long, default_value_t = 50_000)]
+        files: u64,
+        /// Files for the measurement of memory; 0 leaves it out
+        #[arg(long, default_value_t = 1_000_000)]
+        many: u64,
     },
 }
 
@@ -71,31 +83,27 @@ pub fn demo() -> anyhow::Result<()> {
 /// Measures. The work is done by a program of the test kit, built in release mode.
 pub fn bench(what: &Bench) -> anyhow::Result<()> {
     packages::install_missing()?;
-    let (name, runs) = match what {
-        Bench::Freeze { runs } => ("freeze", runs.to_string()),
-        Bench::Capture { runs } => ("capture", runs.to_string()),
+    let (name, options) = match what {
+        Bench::Freeze { runs, files, only } => {
+            let only = only.iter().flat_map(|only| ["--only".to_owned(), only.clone()]);
+            ("freeze", [number("--runs", *runs), number("--files", *files), only.collect()].concat())
+        }
+        Bench::Capture { runs, files, many } => (
+            "capture",
+            [number("--runs", *runs), number("--files", *files), number("--many", *many)].concat(),
+        ),
     };
     step(
         "build",
         cargo(&["build", "--release", "--locked", "--quiet", "-p", "stillpoint", "-p", "stillpoint-testkit"]),
     )?;
-    step(
-        name,
-        cargo(&[
-            "run",
-            "--release",
-            "--locked",
-            "--quiet",
-            "-p",
-            "stillpoint-testkit",
-            "--bin",
-            "bench",
-            "--",
-            name,
-            "--runs",
-            &runs,
-        ]),
-    )
+    let run =
+        ["run", "--release", "--locked", "--quiet", "-p", "stillpoint-testkit", "--bin", "bench", "--", name];
+    step(name, cargo(&run).args(options))
+}
+
+fn number(option: &str, value: impl ToString) -> Vec<String> {
+    vec![option.to_owned(), value.to_string()]
 }
 
 fn cargo(arguments: &[&str]) -> Command {

@@ -1,6 +1,8 @@
-//! Documents say only what is so: paths exist, named tests exist, words are the glossary's.
+//! Documents say only what is so: paths exist, named tests exist, commands have the flags that they are shown with.
 
 use std::path::PathBuf;
+
+use clap::CommandFactory;
 
 use super::{files, shown, sources};
 use crate::top;
@@ -37,6 +39,54 @@ fn every_path_that_a_document_names_exists() {
             for target in links.chain(names.map(|name| top().join(name))) {
                 if !target.exists() {
                     wrong.push(format!("{}:{}: {} does not exist", shown(&path), number + 1, shown(&target)));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The long flags of a command and all that is below it.
+fn flags_of(command: &clap::Command) -> Vec<String> {
+    let own =
+        command.get_arguments().filter_map(|argument| argument.get_long()).map(|long| format!("--{long}"));
+    own.chain(command.get_subcommands().flat_map(flags_of)).collect()
+}
+
+/// The long flags that a text shows, without their values.
+fn flags_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', '[', ']', '(', ')', ',', '|'])
+        .filter(|word| word.starts_with("--") && word.len() > 2)
+        .filter_map(|word| word.split('=').next())
+}
+
+#[test]
+fn every_flag_that_a_document_shows_exists() {
+    let reference = std::fs::read_to_string(top().join("docs/cli.md")).unwrap();
+    let ours: Vec<&str> = reference.lines().flat_map(flags_in).collect();
+    let chores = flags_of(&crate::Arguments::command());
+    let mut wrong = Vec::new();
+    for path in documents().into_iter().filter(|path| !path.ends_with("cli.md")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut in_block = false;
+        for (number, line) in text.lines().enumerate() {
+            if line.trim_start().starts_with("```") {
+                in_block = !in_block;
+            }
+            let shown_here: Vec<&str> = if in_block { vec![line] } else { quoted(line).collect() };
+            for command in shown_here {
+                let command = command.split(" # ").next().unwrap_or(command).trim();
+                let known: Vec<&str> = match command {
+                    // What follows is the business of another program, or of cargo.
+                    _ if command.starts_with("cargo xtask") => chores.iter().map(String::as_str).collect(),
+                    _ if command.starts_with("--") || command.starts_with("stillpoint ") => {
+                        // A flag by itself may be that of a chore too.
+                        ours.iter().copied().chain(chores.iter().map(String::as_str)).collect()
+                    }
+                    _ => continue,
+                };
+                for flag in flags_in(command).filter(|flag| !known.contains(flag)) {
+                    wrong.push(format!("{}:{}: there is no {flag}", shown(&path), number + 1));
                 }
             }
         }
