@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 
 use crate::tree::{Noise, path};
 
-/// Rewrites part of random files, `rate` a second, until it is ended. The longest time between two rewrites since the
-/// file `stall` was last removed is kept in it, in microseconds.
+/// One in so many files is rewritten again and again: 1 % of the tree changes, the rest is as it was the night before.
+const CHANGED_ONE_IN: u64 = 100;
+
+/// Rewrites part of the files that change, `rate` a second in no order, until it is ended. The longest time between two
+/// rewrites since the file `stall` was last removed is kept in it, in microseconds.
 pub fn change(top: &Path, files: u64, rate: u64, stall: &Path) {
     let mut noise = Noise::new(u64::from(std::process::id()));
     let mut buffer = vec![0_u8; 8 << 10];
@@ -18,7 +21,7 @@ pub fn change(top: &Path, files: u64, rate: u64, stall: &Path) {
     let mut next = last;
     loop {
         noise.fill(&mut buffer);
-        let file = path(top, noise.next() % files);
+        let file = path(top, noise.next() % (files / CHANGED_ONE_IN).max(1) * CHANGED_ONE_IN);
         if let Ok(open) = File::options().write(true).open(&file) {
             open.write_all_at(&buffer, 0).expect("rewrite a file");
         }

@@ -12,7 +12,7 @@ use crate::run::{Run, backup};
 use crate::stats::Spread;
 use crate::tree;
 
-/// How many files the application rewrites a second.
+/// How many times a second the application rewrites one of the files that change.
 const RATE: u64 = 2_000;
 
 /// Measures and prints a table.
@@ -26,12 +26,12 @@ pub fn measure(runs: usize, files: u64, only: Option<&str>, scale: u32) {
             .args(connect(&cluster)),
     );
     println!(
-        "\n{files} files, pgbench -s {scale} with 4 clients and {RATE} files rewritten a second, all held by the cgroup freezer; {runs} runs; min / median / max in ms\n"
+        "\n{files} files of which 1 % are rewritten all the time, {RATE} a second, and pgbench -s {scale} with 4 clients, all held by the cgroup freezer; {runs} runs; min / median / max in ms\n"
     );
     println!(
-        "| file system | provider | freeze window | services held | database cut | tree cut | longest wait of the load | stopped for the whole copy | ratio |"
+        "| file system | provider | freeze window | services held | database cut | tree cut | longest wait of the files' load | longest transaction | stopped for the whole copy | ratio |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for (filesystem, name, provider) in [
         (Filesystem::Btrfs, "btrfs", "btrfs"),
         (Filesystem::Xfs, "xfs", "reflink"),
@@ -131,7 +131,10 @@ path = "{tree}"
                 .expect("start the load")
         };
         let bench = quiet(
-            PostgresCluster::program("pgbench").args(["-c", "4", "-T", "86400"]).args(connect(self.cluster)),
+            PostgresCluster::program("pgbench")
+                .args(["-c", "4", "-T", "86400", "--log", "--log-prefix"])
+                .arg(self.transactions())
+                .args(connect(self.cluster)),
         );
         let own = std::env::current_exe().expect("the path of this program");
         let mut change = Command::new(own);
@@ -149,6 +152,35 @@ path = "{tree}"
             self.stall().exists().then_some(())
         });
         Load([bench, change])
+    }
+
+    /// Where pgbench notes each transaction: the beginning of the names of its files.
+    fn transactions(&self) -> PathBuf {
+        self.folder.path().join("transactions")
+    }
+
+    /// The longest transaction that ended within each of the times, in milliseconds.
+    fn longest_transactions_ms(&self, times: &[(f64, f64)]) -> Vec<f64> {
+        let mut longest = vec![0_f64; times.len()];
+        let listed = std::fs::read_dir(self.folder.path()).expect("list the notes of pgbench");
+        for note in listed.map(|entry| entry.expect("list the notes of pgbench").path()) {
+            if !note.display().to_string().starts_with(&self.transactions().display().to_string()) {
+                continue;
+            }
+            let text = std::fs::read_to_string(&note).expect("read the notes of pgbench");
+            for line in text.lines() {
+                // Client, number, microseconds taken, script, seconds and microseconds of its end (pgbench(1)).
+                let fields: Vec<f64> = line.split(' ').filter_map(|field| field.parse().ok()).collect();
+                let [_, _, took_us, _, seconds, microseconds] = fields[..] else { continue };
+                let ended = seconds + microseconds / 1e6;
+                for ((from, to), longest) in times.iter().zip(&mut longest) {
+                    if (*from..*to).contains(&ended) {
+                        *longest = longest.max(took_us / 1000.0);
+                    }
+                }
+            }
+        }
+        longest
     }
 
     fn longest_wait_ms(&self) -> f64 {
@@ -189,31 +221,41 @@ impl Drop for Load {
     }
 }
 
+/// Seconds since 1970-01-01 UTC, as pgbench notes them.
+fn now() -> f64 {
+    let since = std::time::UNIX_EPOCH.elapsed();
+    since.expect("the clock is past 1970").as_secs_f64()
+}
+
 fn row(site: &Site<'_>, name: &str, provider: &str, runs: usize) {
     let load = site.load();
     let state = site.folder.path().join("state");
     // The first set copies everything; what is measured is the night after night.
     backup(&site.site_file(), &state);
     let mut done: Vec<Run> = Vec::new();
-    let mut waits = Vec::new();
+    let (mut waits, mut times) = (Vec::new(), Vec::new());
     for _ in 0..runs {
         let _ = std::fs::remove_file(site.stall());
+        let begun = now();
         done.push(backup(&site.site_file(), &state));
+        times.push((begun, now()));
         waits.push(site.longest_wait_ms());
     }
     let stopped = site.stopped_for_the_copy_ms();
     drop(load);
+    let transactions = site.longest_transactions_ms(&times);
     let step = |component: &str, step: &str| {
         let key = (component.to_owned(), step.to_owned());
         Spread::of(done.iter().filter_map(|run| run.steps.get(&key).copied()).collect())
     };
     let window = Spread::of(done.iter().map(|run| run.window_ms).collect());
     println!(
-        "| {name} | {provider} | **{window}** | {} | {} | {} | {} | {stopped:.0} | {:.0} x |",
+        "| {name} | {provider} | **{window}** | {} | {} | {} | {} | {} | {stopped:.0} | {:.0} x |",
         step("load", "freeze"),
         step("database", "cut"),
         step("content", "cut"),
         Spread::of(waits),
+        Spread::of(transactions),
         stopped / window.median,
     );
 }
