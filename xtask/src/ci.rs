@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use clap::Subcommand;
 
-use crate::{packages, top};
+use crate::{audit, packages, top};
 
 /// What can be measured.
 #[derive(Subcommand)]
@@ -47,24 +47,8 @@ pub fn ci() -> anyhow::Result<()> {
         cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     step("tests", cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))?;
-    audit()?;
+    audit::audit()?;
     step("demo", cargo(&["run", "--release", "--locked", "--quiet", "--", "demo"]))
-}
-
-/// Licences, bans and sources of the dependencies. Runs where cargo-deny is installed, and says so where it is not: it
-/// takes longer to build than all the rest.
-fn audit() -> anyhow::Result<()> {
-    let present = Command::new("cargo")
-        .args(["deny", "--version"])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if !present {
-        eprintln!(
-            "xtask: NOT DONE: cargo-deny is not installed, so licences were not checked (cargo install cargo-deny --locked)"
-        );
-        return Ok(());
-    }
-    step("licences", cargo(&["deny", "--offline", "check", "licenses", "bans", "sources"]))
 }
 
 /// Makes the generated documents anew.
@@ -106,13 +90,13 @@ fn number(option: &str, value: impl ToString) -> Vec<String> {
     vec![option.to_owned(), value.to_string()]
 }
 
-fn cargo(arguments: &[&str]) -> Command {
+pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(top());
     command
 }
 
-fn step(name: &str, mut command: impl std::borrow::BorrowMut<Command>) -> anyhow::Result<()> {
+pub fn step(name: &str, mut command: impl std::borrow::BorrowMut<Command>) -> anyhow::Result<()> {
     let command = command.borrow_mut();
     println!("xtask: {name}");
     let started = Instant::now();

@@ -1,5 +1,6 @@
-//! Work on the repository itself: `cargo xtask ci | gen | bench | demo`.
+//! Work on the repository itself: `cargo xtask ci | gen | bench | audit | demo`.
 
+mod audit;
 mod ci;
 mod packages;
 #[cfg(test)]
@@ -30,6 +31,8 @@ enum Verb {
         #[command(subcommand)]
         what: ci::Bench,
     },
+    /// Check licences, sources and known vulnerabilities of the dependencies
+    Audit,
     /// Run the demo
     Demo,
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Ci => ci::ci(),
         Verb::Gen => ci::generate(),
         Verb::Bench { what } => ci::bench(&what),
+        Verb::Audit => audit::audit(),
         Verb::Demo => ci::demo(),
     };
     match done {
