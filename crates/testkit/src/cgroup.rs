@@ -18,7 +18,7 @@ pub enum CgroupFreezer {
     V2,
 }
 
-/// A cgroup; at the end it is thawed, its processes are killed and it is removed.
+/// A cgroup; at the end it is thawed, the processes in it and in those below it are killed, and all are removed.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
@@ -59,8 +59,7 @@ impl Cgroup {
 
     /// The processes in it.
     pub fn processes(&self) -> Vec<u32> {
-        let text = std::fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).collect()
+        processes_of(&self.path)
     }
 
     /// Whether its processes are held.
@@ -102,8 +101,22 @@ impl Cgroup {
     }
 }
 
+fn processes_of(group: &Path) -> Vec<u32> {
+    let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// A cgroup and all below it, the innermost first.
+pub(crate) fn with_groups_below(group: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(group).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut groups: Vec<PathBuf> = folders.flat_map(|entry| with_groups_below(&entry.path())).collect();
+    groups.push(group.to_owned());
+    groups
+}
+
 /// Where a cgroup hierarchy is mounted.
-fn mounted(kind: &str, fits: impl Fn(&str) -> bool) -> Option<PathBuf> {
+pub(crate) fn mounted(kind: &str, fits: impl Fn(&str) -> bool) -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     mounts.lines().find_map(|line| {
         let mut words = line.split(' ').skip(1);
@@ -116,12 +129,16 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(10);
         self.begin_thaw();
-        while std::fs::remove_dir(&self.path).is_err() && Instant::now() < deadline {
-            for process in self.processes() {
-                if let Some(pid) = Pid::from_raw(process.cast_signed()) {
-                    // It may have ended by itself meanwhile.
-                    let _ = kill_process(pid, Signal::KILL);
+        while self.path.exists() && Instant::now() < deadline {
+            for group in with_groups_below(&self.path) {
+                for process in processes_of(&group) {
+                    if let Some(pid) = Pid::from_raw(process.cast_signed()) {
+                        // It may have ended by itself meanwhile.
+                        let _ = kill_process(pid, Signal::KILL);
+                    }
                 }
+                // Fails until the last of its processes is gone; then it is tried again.
+                let _ = std::fs::remove_dir(group);
             }
             std::thread::sleep(Duration::from_millis(2));
         }

@@ -1,5 +1,5 @@
-//! What tests of whole sites need: real file systems on loop devices, a real PostgreSQL, real cgroups, the ledger
-//! application as a process. Each ends with its value, also when a test panics. Never shipped.
+//! What tests of whole sites need: real file systems on loop devices, a real PostgreSQL, real cgroups, a real systemd, the
+//! ledger application as a process. Each ends with its value, also when a test panics. Never shipped.
 //!
 //! A machine that lacks something makes the test fail with the name of what is missing; nothing is passed over in silence.
 
@@ -11,6 +11,7 @@ pub mod fault_site;
 mod ledger_process;
 mod ledger_site;
 mod loop_mount;
+mod machine;
 mod postgres_cluster;
 pub mod program;
 
@@ -18,4 +19,5 @@ pub use cgroup::{Cgroup, CgroupFreezer};
 pub use ledger_process::{LedgerProcess, check_ledger, ledger_arguments};
 pub use ledger_site::{Backup, LedgerSite, QuietKind, StoreKind, TreeKind};
 pub use loop_mount::{Filesystem, LoopMount};
+pub use machine::Machine;
 pub use postgres_cluster::PostgresCluster;
