@@ -135,22 +135,22 @@ pub(crate) fn timespec(wait: Duration) -> Timespec {
     }
 }
 
-/// Starts a unit unless it is active.
+/// Starts a unit. Also one that is active: a stop that was asked for right before a death may not have begun yet, and only
+/// a start takes it back. Nothing happens to one that is to stay active.
 pub(super) fn start_unit(unit: &str, limit: Duration, commands: &Commands) -> Ending {
     let until = Instant::now() + limit;
     let active = || {
         let argv = ["systemctl", "is-active", "--quiet", "--", unit].map(str::to_owned);
         run(&argv, until.saturating_duration_since(Instant::now()).max(Duration::from_secs(1)), commands)
     };
-    if active()?.0.success() {
-        return Ok(Undone::Nothing);
-    }
+    let was_active = active()?.0.success();
     let argv = ["systemctl", "start", "--", unit].map(str::to_owned);
     let (status, output) = run(&argv, limit, commands)?;
     if !status.success() {
         return Err(format!("systemctl ended with {status}: {output}"));
     }
     match active()?.0.success() {
+        true if was_active => Ok(Undone::Nothing),
         true => Ok(Undone::Acted),
         false => Err("systemctl started it, and it is not active".to_owned()),
     }

@@ -8,7 +8,7 @@ use stillpoint_model::{Context, Deadline, Quieting, Undo, WriterError};
 
 use super::cgroup::Cgroup;
 use super::systemctl::Systemctl;
-use super::{Found, Way};
+use super::{Found, Span, Way};
 
 /// Holds the control group of a service.
 pub struct Freeze {
@@ -77,6 +77,12 @@ impl Way for Freeze {
 
     fn hold(&mut self, _context: &Context, deadline: Deadline) -> Result<(), WriterError> {
         self.cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.freeze(deadline))
+    }
+
+    fn woke(&mut self, span: Span, deadline: Deadline) -> Result<Option<String>, WriterError> {
+        let Some(unit) = &self.unit else { return Ok(None) };
+        let state = self.systemctl.state(unit, deadline)?;
+        Ok(span.holds(state.left_rest_us).then_some(state.name))
     }
 
     fn let_go(&mut self, deadline: Deadline) -> (Vec<Undo>, Result<(), WriterError>) {

@@ -6,6 +6,9 @@
 //! what a person stopped meanwhile. In the freeze it is looked at again, and only what has an undo is touched. An undo is
 //! settled only once it was seen that the service goes on.
 //!
+//! Rest is only worth something when it lasts until the thaw. systemd starts units for many reasons (a call, a timer,
+//! another unit), so what should be at rest is asked afterwards whether it was; if not, the run fails.
+//!
 //! Services of one level act in parallel, as all components do; where one must be quiet before another, the site file
 //! gives them different levels.
 
@@ -16,8 +19,9 @@ mod restore;
 mod stop;
 mod systemctl;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use stillpoint_model::site_file::{Quiet, ServiceSettings};
 use stillpoint_model::status::{MessageId, StatusMessage, id};
@@ -41,6 +45,22 @@ enum Found {
     HeldByOthers(String),
 }
 
+/// How long a question may take that is asked before the service is let go.
+const QUESTION: Duration = Duration::from_secs(2);
+
+/// The time in which a service should be at rest, in microseconds of the monotonic clock, as systemd tells times.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    since_us: u64,
+    until_us: u64,
+}
+
+impl Span {
+    fn holds(self, time_us: u64) -> bool {
+        (self.since_us..=self.until_us).contains(&time_us)
+    }
+}
+
 /// One way to bring an application to rest.
 trait Way: Send {
     /// Looks how the service is. Changes nothing.
@@ -48,6 +68,11 @@ trait Way: Send {
 
     /// Brings it to rest, or holds it. Only after a look that found it working.
     fn hold(&mut self, context: &Context, deadline: Deadline) -> Result<(), WriterError>;
+
+    /// What of a service that should be at rest in this time left its rest in it, as far as it can be known.
+    fn woke(&mut self, _span: Span, _deadline: Deadline) -> Result<Option<String>, WriterError> {
+        Ok(None)
+    }
 
     /// Lets it go on, as far as it can. Gives the undos that are verified to be no longer needed, and what failed.
     fn let_go(&mut self, deadline: Deadline) -> (Vec<Undo>, Result<(), WriterError>);
@@ -104,6 +129,10 @@ pub struct ServiceWriter {
     held: bool,
     /// Whether the freeze came to its turn: then undos that are left belong to the guard.
     froze: bool,
+    /// In which time it should be at rest.
+    rest: Option<Span>,
+    /// Why it was not at rest though it should have been.
+    disturbed: Option<String>,
     times: Times,
 }
 
@@ -135,6 +164,8 @@ impl ServiceWriter {
             acted: false,
             held: false,
             froze: false,
+            rest: None,
+            disturbed: None,
             times: Times::default(),
         })
     }
@@ -159,6 +190,19 @@ impl ServiceWriter {
             }
             !settled
         });
+    }
+
+    /// Remembers whether the service woke in the time of rest that ends now.
+    fn ask_whether_it_woke(&mut self, span: Span, deadline: Deadline) {
+        let limit = Deadline::at(deadline.instant().min(Deadline::after(QUESTION).instant()));
+        self.disturbed = match self.way.woke(span, limit) {
+            Ok(None) => None,
+            Ok(Some(name)) => Some(format!(
+                "{name} was started while it should be at rest, so the cut is of no one instant; find out what started \
+                 it, quiet that as well, and run the backup again"
+            )),
+            Err(error) => Some(format!("whether {} stayed at rest is not known: {error}", self.way.name())),
+        };
     }
 
     fn tell(&self, context: &Context, id: MessageId, reason: Option<&WriterError>) {
@@ -216,7 +260,7 @@ impl Writer for ServiceWriter {
     }
 
     fn freeze(&mut self, context: &Context, deadline: Deadline) -> Result<(), WriterError> {
-        let started = Instant::now();
+        let (started, since_us) = (Instant::now(), now_us());
         let found = self.way.look(deadline)?;
         let wanted = match &found {
             Found::Working(undos) => undos.clone(),
@@ -225,6 +269,7 @@ impl Writer for ServiceWriter {
         self.settle(context, |undo| !wanted.contains(undo));
         self.found = Some(found);
         if wanted.is_empty() {
+            self.rest = Some(Span { since_us, until_us: u64::MAX });
             return Ok(());
         }
         if self.undos.len() != wanted.len() {
@@ -239,6 +284,7 @@ impl Writer for ServiceWriter {
         let held = self.way.hold(context, deadline);
         self.times.held_in_us = Some(microseconds(started));
         self.held = held.is_ok();
+        self.rest = Some(Span { since_us: now_us(), until_us: u64::MAX });
         if let Err(error) = &held {
             self.tell(context, self.way.messages().not_held, Some(error));
         }
@@ -250,10 +296,20 @@ impl Writer for ServiceWriter {
     }
 
     fn thaw(&mut self, context: &Context, deadline: Deadline) -> Result<(), WriterError> {
+        let started = Instant::now();
+        let now_us = now_us();
+        let rest = self.rest.as_mut().filter(|rest| rest.until_us == u64::MAX);
+        let rest = rest.map(|rest| {
+            rest.until_us = now_us;
+            *rest
+        });
         if !self.acted {
             return Ok(());
         }
-        let started = Instant::now();
+        if let Some(rest) = rest.filter(|_| self.way.quieting() == Quieting::Rest) {
+            // Before it is started by us: that would hide when it was started before.
+            self.ask_whether_it_woke(rest, deadline);
+        }
         let (done, result) = self.way.let_go(deadline);
         self.settle(context, |undo| done.contains(undo));
         match &result {
@@ -275,9 +331,16 @@ impl Writer for ServiceWriter {
     fn capture(
         &mut self,
         context: &Context,
-        _deadline: Deadline,
+        deadline: Deadline,
         _sink: &mut dyn CaptureSink,
     ) -> Result<Captured, WriterError> {
+        if let (Some(Found::AtRest), Some(rest)) = (&self.found, self.rest) {
+            // Only now: nothing of it was touched, so its times are as they were, and nobody waits.
+            self.ask_whether_it_woke(rest, deadline);
+        }
+        if let Some(disturbed) = &self.disturbed {
+            return Err(WriterError::Other(disturbed.clone()));
+        }
         match &self.found {
             Some(Found::AtRest) => self.tell(context, self.way.messages().at_rest, None),
             Some(Found::HeldByOthers(how)) => {
@@ -285,7 +348,12 @@ impl Writer for ServiceWriter {
             }
             Some(Found::Working(_)) | None => {}
         }
-        let held = !matches!(self.found, Some(Found::AtRest)) && self.way.quieting() == Quieting::Hold;
+        let held = match self.found {
+            Some(Found::AtRest) => false,
+            // Whoever holds it did not wait until it rests.
+            Some(Found::HeldByOthers(_)) => true,
+            Some(Found::Working(_)) | None => self.way.quieting() == Quieting::Hold,
+        };
         Ok(Captured {
             grade: if held { Grade::Crash } else { Grade::Frozen },
             facts: json!({
@@ -306,6 +374,13 @@ impl Writer for ServiceWriter {
         }
         Ok(())
     }
+}
+
+/// Now, on the clock on which systemd tells times.
+fn now_us() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    part(now.tv_sec) * 1_000_000 + part(now.tv_nsec) / 1_000
 }
 
 fn microseconds(since: Instant) -> u64 {

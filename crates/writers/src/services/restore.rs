@@ -5,7 +5,7 @@ use stillpoint_model::{Context, Deadline, RestoreOptions, Restored, Restorer, St
 
 use super::cgroup::Cgroup;
 use super::command::Commands;
-use super::systemctl::Systemctl;
+use super::systemctl::{Systemctl, UnitState};
 
 /// How long a look may take that has no deadline of its own.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(30);
@@ -17,8 +17,10 @@ pub struct ServiceRestorer {
     was_working: bool,
     /// Whether the backup found it at rest: then it is not started, unless it worked before the restore.
     at_rest_in_backup: bool,
-    /// The units that the stop took along, the own one first. systemd does not start them again by itself.
+    /// The units that the stop took along, in the order of their start. systemd does not start them again by itself.
     stopped: Vec<String>,
+    /// The units that the backup would have stopped with it: where nothing was stopped, they are started as well.
+    with_it: Vec<String>,
 }
 
 enum How {
@@ -44,7 +46,8 @@ impl ServiceRestorer {
             (None, _) if settings.freeze_command.is_some() => How::Commands(Commands::new(settings)?),
             (None, cgroup) => How::ByHand(cgroup.as_deref().and_then(|folder| Cgroup::open(folder).ok())),
         };
-        Ok(Self { how, was_working: false, at_rest_in_backup: false, stopped: Vec::new() })
+        let (stopped, with_it) = (Vec::new(), Vec::new());
+        Ok(Self { how, was_working: false, at_rest_in_backup: false, stopped, with_it })
     }
 
     fn is_working(&self, deadline: Deadline) -> Result<bool, WriterError> {
@@ -72,6 +75,28 @@ impl ServiceRestorer {
 
 fn found_at_rest(stored: &StoredComponent) -> bool {
     stored.facts.get("found").and_then(|found| found.as_str()) == Some("at-rest")
+}
+
+/// The units that a stop in the backup took along.
+fn stopped_with_it(stored: &StoredComponent) -> Vec<String> {
+    let names = stored.facts.pointer("/way/stopped_with_it").and_then(|names| names.as_array());
+    names.into_iter().flatten().filter_map(|name| name.as_str()).map(str::to_owned).collect()
+}
+
+/// What is to be started of a unit that nothing was stopped of: also what the backup stopped with it, where this machine
+/// has it.
+fn with_those_of_the_backup(
+    unit: &str,
+    with_it: &[String],
+    systemctl: &Systemctl,
+    deadline: Deadline,
+) -> Result<Vec<String>, WriterError> {
+    let others = if with_it.is_empty() { Vec::new() } else { systemctl.states(with_it, deadline)? };
+    let others = others.into_iter().filter(|state| state.known && state.can_start);
+    // What calls it comes first.
+    let (callers, others): (Vec<UnitState>, Vec<UnitState>) = others.partition(UnitState::is_caller);
+    let names = |states: Vec<UnitState>| states.into_iter().map(|state| state.name);
+    Ok(names(callers).chain([unit.to_owned()]).chain(names(others)).collect())
 }
 
 impl Restorer for ServiceRestorer {
@@ -104,15 +129,17 @@ impl Restorer for ServiceRestorer {
 
     fn stop(&mut self, context: &Context, deadline: Deadline) -> Result<(), WriterError> {
         self.was_working = self.is_working(deadline)?;
-        if !self.was_working {
-            return Ok(());
-        }
         match &self.how {
             How::Unit { unit, systemctl } => {
-                let units = systemctl.active_with_dependants(unit, deadline)?;
-                self.stopped = units.into_iter().map(|state| state.name).collect();
-                systemctl.stop(unit, deadline)
+                // Also where the unit itself is at rest: a call of its socket would start it in the middle.
+                let units = systemctl.active_with_others(unit, deadline)?;
+                if units.is_empty() {
+                    return Ok(());
+                }
+                self.stopped = units.iter().map(|state| state.name.clone()).collect();
+                systemctl.stop(&units, deadline)
             }
+            _ if !self.was_working => Ok(()),
             How::Commands(commands) => commands.run_freeze(context, deadline),
             How::ByHand(_) => Err(WriterError::Other(format!(
                 "{} works and the site file does not say how to stop it; stop it by hand and begin again",
@@ -129,6 +156,7 @@ impl Restorer for ServiceRestorer {
         _deadline: Deadline,
     ) -> Result<Restored, WriterError> {
         self.at_rest_in_backup = found_at_rest(stored);
+        self.with_it = stopped_with_it(stored);
         let mut notes = Vec::new();
         if matches!(self.how, How::ByHand(_)) {
             notes.push(format!("Start {} by hand.", self.name()));
@@ -139,12 +167,15 @@ impl Restorer for ServiceRestorer {
     }
 
     fn start(&mut self, _context: &Context, deadline: Deadline) -> Result<(), WriterError> {
-        if self.stays_stopped() {
-            return Ok(());
-        }
         match &self.how {
             How::Unit { unit, systemctl } => {
-                let units = if self.stopped.is_empty() { vec![unit.clone()] } else { self.stopped.clone() };
+                let mut units = self.stopped.clone();
+                if !self.was_working && !self.at_rest_in_backup {
+                    units.extend(with_those_of_the_backup(unit, &self.with_it, systemctl, deadline)?);
+                }
+                if units.is_empty() {
+                    return Ok(());
+                }
                 systemctl.start(&units, deadline)?;
                 let states = systemctl.states(&units, deadline)?;
                 match states.iter().find(|state| !state.is_up()) {
@@ -155,8 +186,8 @@ impl Restorer for ServiceRestorer {
                     }),
                 }
             }
-            How::Commands(commands) => commands.run_thaw(deadline),
-            How::ByHand(_) => Ok(()),
+            How::Commands(commands) if !self.stays_stopped() => commands.run_thaw(deadline),
+            How::Commands(_) | How::ByHand(_) => Ok(()),
         }
     }
 }

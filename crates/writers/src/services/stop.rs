@@ -1,13 +1,15 @@
 //! `quiet = "stop"` with a systemd unit: it is stopped, and started again.
 //!
-//! systemd stops with a unit all that require it, and does not start those again with it. So the units that a stop takes
-//! along are found before, each with its own undo, and are started again after it.
+//! systemd stops with a unit all that require it, and does not start those again with it; and it starts a unit again as
+//! soon as somebody calls a socket of it. So what a stop must take along is found before, each with its own undo, and is
+//! started again after it.
 
 use serde_json::{Value, json};
 use stillpoint_model::{Context, Deadline, Quieting, Undo, WriterError};
 
+use super::cgroup::{Cgroup, Hold};
 use super::systemctl::{Systemctl, UnitState};
-use super::{Found, Way};
+use super::{Found, Span, Way};
 
 /// How long the guard waits for a start, in milliseconds: the default of systemd itself (`DefaultTimeoutStartSec`).
 const START_TIMEOUT_MS: u64 = 90_000;
@@ -16,7 +18,7 @@ const START_TIMEOUT_MS: u64 = 90_000;
 pub struct Stop {
     unit: String,
     systemctl: Systemctl,
-    /// The unit and those that a stop takes along, as found active at the last look: the unit first.
+    /// The unit and what a stop takes along, as found active at the last look, in the order of their start.
     active: Vec<UnitState>,
     state: String,
 }
@@ -25,49 +27,84 @@ impl Stop {
     pub fn new(unit: &str, systemctl: Systemctl) -> Self {
         Self { unit: unit.to_owned(), systemctl, active: Vec::new(), state: String::new() }
     }
+
+    fn names(&self) -> Vec<String> {
+        self.active.iter().map(|state| state.name.clone()).collect()
+    }
+
+    fn states(&self, deadline: Deadline) -> Result<Vec<UnitState>, WriterError> {
+        self.systemctl.states(&self.names(), deadline)
+    }
 }
 
 fn undo(unit: &str) -> Undo {
     Undo::StartUnit { unit: unit.to_owned(), timeout_ms: START_TIMEOUT_MS }
 }
 
+/// Who holds a unit, if somebody does. Stopped and started, it would not be held any more.
+fn holder(state: &UnitState) -> Result<Option<String>, WriterError> {
+    let Some(cgroup) = Cgroup::find(&state.control_group)? else { return Ok(None) };
+    Ok(match cgroup.hold()? {
+        Some(Hold { own: false, above: false, .. }) | None => None,
+        Some(_) => Some(format!("{} was found frozen", state.name)),
+    })
+}
+
 impl Way for Stop {
     fn look(&mut self, deadline: Deadline) -> Result<Found, WriterError> {
-        let found = self.systemctl.active_with_dependants(&self.unit, deadline)?;
-        self.state = found.first().map(|state| state.active_state.clone()).unwrap_or_default();
-        let Some(own) = found.first().filter(|state| !state.is_at_rest()) else {
-            return Ok(Found::AtRest);
-        };
+        let found = self.systemctl.active_with_others(&self.unit, deadline)?;
+        let own = found.iter().find(|state| state.name == self.unit);
+        self.state = own.map_or_else(|| "inactive".to_owned(), |state| state.active_state.clone());
+        let Some(own) = own else { return Ok(Found::AtRest) };
         if !own.is_active() {
             return Err(WriterError::Other(format!(
                 "{} is {}; run the backup again once it is active or inactive",
                 self.unit, self.state
             )));
         }
+        if let Some(state) = found.iter().find(|state| !state.can_start) {
+            return Err(WriterError::Other(format!(
+                "{} would have to be stopped and systemd would not start it again: it is masked, its file is broken, or \
+                 it has RefuseManualStart=yes; mend that, or use quiet = \"freeze\"",
+                state.name
+            )));
+        }
+        for state in &found {
+            if let Some(how) = holder(state)? {
+                return Ok(Found::HeldByOthers(how));
+            }
+        }
         self.active = found;
-        Ok(Found::Working(self.active.iter().map(|state| undo(&state.name)).collect()))
+        // The newest undo is carried out first.
+        Ok(Found::Working(self.active.iter().rev().map(|state| undo(&state.name)).collect()))
     }
 
     fn hold(&mut self, _context: &Context, deadline: Deadline) -> Result<(), WriterError> {
-        self.systemctl.stop(&self.unit, deadline)?;
-        let state = self.systemctl.state(&self.unit, deadline)?;
-        if state.is_at_rest() {
-            return Ok(());
+        self.systemctl.stop(&self.active, deadline)?;
+        match self.states(deadline)?.into_iter().find(|state| !state.is_at_rest()) {
+            None => Ok(()),
+            Some(state) => Err(WriterError::Service {
+                act: format!("stopping {}", self.unit),
+                reason: format!(
+                    "{} is {} again after it was stopped; does something start it?",
+                    state.name, state.active_state
+                ),
+            }),
         }
-        Err(WriterError::Service {
-            act: format!("stopping {}", self.unit),
-            reason: format!(
-                "it is {} again after it was stopped; does something start it?",
-                state.active_state
-            ),
-        })
+    }
+
+    fn woke(&mut self, span: Span, deadline: Deadline) -> Result<Option<String>, WriterError> {
+        let states = match self.names() {
+            names if names.is_empty() => vec![self.systemctl.state(&self.unit, deadline)?],
+            names => self.systemctl.states(&names, deadline)?,
+        };
+        Ok(states.into_iter().find(|state| span.holds(state.left_rest_us)).map(|state| state.name))
     }
 
     fn let_go(&mut self, deadline: Deadline) -> (Vec<Undo>, Result<(), WriterError>) {
-        let units: Vec<String> = self.active.iter().map(|state| state.name.clone()).collect();
-        let started = self.systemctl.start(&units, deadline);
+        let started = self.systemctl.start(&self.names(), deadline);
         // Whatever the start said: what is seen counts.
-        let states = match self.systemctl.states(&units, deadline) {
+        let states = match self.states(deadline) {
             Ok(states) => states,
             Err(error) => return (Vec::new(), started.and(Err(error))),
         };
@@ -83,14 +120,14 @@ impl Way for Stop {
             return (back, Ok(()));
         }
         let error = started.err().unwrap_or(WriterError::Service {
-            act: format!("starting {}", units.join(", ")),
+            act: format!("starting {}", self.names().join(", ")),
             reason: format!("{}; see `systemctl status`", missing.join(", ")),
         });
         (back, Err(error))
     }
 
     fn facts(&self) -> Value {
-        let with_it: Vec<&str> = self.active.iter().skip(1).map(|state| state.name.as_str()).collect();
+        let with_it: Vec<String> = self.names().into_iter().filter(|name| *name != self.unit).collect();
         json!({ "quiet": "stop", "unit": self.unit, "state": self.state, "stopped_with_it": with_it })
     }
 

@@ -11,9 +11,15 @@ use crate::process::Program;
 const SHOW_LIMIT: u64 = 4 << 20;
 /// How many units are asked about in all: a bound, so that a strange answer cannot keep us busy for ever.
 const UNIT_LIMIT: usize = 256;
+/// What is asked of a unit besides its relations.
+const STATE: [&str; 5] =
+    ["LoadState", "ActiveState", "ControlGroup", "CanStart", "InactiveExitTimestampMonotonic"];
 /// The relations along which systemd passes a stop on to other units (systemd.unit(5): the reverse of Requires=,
 /// Requisite=, BindsTo= and PartOf=, and PropagatesStopTo=).
 const STOP_PASSES_TO: [&str; 5] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo"];
+/// Kinds of units that start another one as soon as somebody calls: a stop of the other must take them along. Timers are
+/// left alone: one that counts from the boot would run at once when it is started again.
+const CALLERS: [&str; 2] = [".socket", ".path"];
 
 /// The program that speaks with systemd.
 #[derive(Debug, Clone)]
@@ -38,7 +44,12 @@ pub struct UnitState {
     pub active_state: String,
     /// `ControlGroup`, relative to the top of the hierarchy; empty when it does not run.
     pub control_group: String,
+    /// Whether systemd would start it when told to: not when it is masked, broken, or refuses to be started by hand.
+    pub can_start: bool,
+    /// When it last left the state of rest, in microseconds of the monotonic clock.
+    pub left_rest_us: u64,
     passes_stop_to: Vec<String>,
+    called_by: Vec<String>,
 }
 
 impl UnitState {
@@ -56,6 +67,11 @@ impl UnitState {
     pub fn is_at_rest(&self) -> bool {
         matches!(self.active_state.as_str(), "inactive" | "failed")
     }
+
+    /// Whether it starts another unit when somebody calls.
+    pub(super) fn is_caller(&self) -> bool {
+        is_caller(&self.name)
+    }
 }
 
 impl Systemctl {
@@ -66,8 +82,7 @@ impl Systemctl {
 
     /// How `units` stand, in the same order.
     pub fn states(&self, units: &[String], deadline: Deadline) -> Result<Vec<UnitState>, WriterError> {
-        let properties =
-            format!("--property=LoadState,ActiveState,ControlGroup,{}", STOP_PASSES_TO.join(","));
+        let properties = format!("--property={},TriggeredBy,{}", STATE.join(","), STOP_PASSES_TO.join(","));
         let program = self.call("show").arg(properties).arg("--").args(units);
         let (ended, bytes) = program.output(SHOW_LIMIT, deadline)?;
         ended.check()?;
@@ -94,34 +109,49 @@ impl Systemctl {
         })
     }
 
-    /// The unit, and all units that are active and would be stopped with it, the unit first.
-    pub fn active_with_dependants(
-        &self,
-        unit: &str,
-        deadline: Deadline,
-    ) -> Result<Vec<UnitState>, WriterError> {
+    /// What a stop of the unit must take along to last, the unit included, as far as it is active: what would start it
+    /// again when called, the unit, and all that systemd stops with it. In the order in which they must be started: a
+    /// socket cannot be after the service behind it.
+    pub fn active_with_others(&self, unit: &str, deadline: Deadline) -> Result<Vec<UnitState>, WriterError> {
         let mut found = vec![self.state(unit, deadline)?];
         let mut asked = vec![unit.to_owned()];
         let mut at = 0;
-        while at < found.len() {
-            let mut next = Vec::new();
-            for name in found[at..].iter().flat_map(|state| &state.passes_stop_to) {
-                if !asked.contains(name) && asked.len() < UNIT_LIMIT {
-                    asked.push(name.clone());
-                    next.push(name.clone());
-                }
-            }
+        // What is at rest is not stopped, and so nothing is with it.
+        while at < found.len() && found[0].is_active() {
+            let next: Vec<String> =
+                found[at..].iter().flat_map(|state| state.passes_stop_to.clone()).collect();
             at = found.len();
-            if !next.is_empty() {
-                found.extend(self.states(&next, deadline)?.into_iter().filter(UnitState::is_active));
-            }
+            found.extend(self.active_of(&next, &mut asked, deadline)?);
         }
-        Ok(found)
+        let callers: Vec<String> = found.iter().flat_map(|state| state.called_by.clone()).collect();
+        let mut all = self.active_of(&callers, &mut asked, deadline)?;
+        all.extend(found.into_iter().filter(|state| !state.is_at_rest()));
+        let (callers, others): (Vec<_>, Vec<_>) = all.into_iter().partition(UnitState::is_caller);
+        Ok(callers.into_iter().chain(others).collect())
     }
 
-    /// Stops a unit; returns once it is at rest.
-    pub fn stop(&self, unit: &str, deadline: Deadline) -> Result<(), WriterError> {
-        self.call("stop").arg("--").arg(unit).run(deadline)?.check().map(drop)
+    /// Those of the units that are active and were not asked about yet.
+    fn active_of(
+        &self,
+        units: &[String],
+        asked: &mut Vec<String>,
+        deadline: Deadline,
+    ) -> Result<Vec<UnitState>, WriterError> {
+        let before = asked.len();
+        for unit in units {
+            if !asked.contains(unit) && asked.len() < UNIT_LIMIT {
+                asked.push(unit.clone());
+            }
+        }
+        let new = &asked[before..];
+        let states = if new.is_empty() { Vec::new() } else { self.states(new, deadline)? };
+        Ok(states.into_iter().filter(UnitState::is_active).collect())
+    }
+
+    /// Stops units; returns once they are at rest.
+    pub fn stop(&self, units: &[UnitState], deadline: Deadline) -> Result<(), WriterError> {
+        let names = units.iter().map(|state| &state.name);
+        self.call("stop").arg("--").args(names).run(deadline)?.check().map(drop)
     }
 
     /// Starts units; returns once systemd took them for started.
@@ -134,17 +164,23 @@ impl Systemctl {
     }
 }
 
+fn is_caller(name: &str) -> bool {
+    CALLERS.iter().any(|kind| name.ends_with(kind))
+}
+
 fn state(unit: &str, block: &str) -> UnitState {
     let properties: BTreeMap<&str, &str> = block.lines().filter_map(|line| line.split_once('=')).collect();
     let get = |name: &str| properties.get(name).copied().unwrap_or_default();
-    let passes_stop_to =
-        STOP_PASSES_TO.iter().flat_map(|name| get(name).split_whitespace()).map(str::to_owned).collect();
+    let names = |property: &str| get(property).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     UnitState {
         name: unit.to_owned(),
         known: !matches!(get("LoadState"), "" | "not-found"),
         active_state: get("ActiveState").to_owned(),
         control_group: get("ControlGroup").to_owned(),
-        passes_stop_to,
+        can_start: get("CanStart") != "no",
+        left_rest_us: get("InactiveExitTimestampMonotonic").parse().unwrap_or(0),
+        passes_stop_to: STOP_PASSES_TO.iter().flat_map(|property| names(property)).collect(),
+        called_by: names("TriggeredBy").into_iter().filter(|name| is_caller(name)).collect(),
     }
 }
 
@@ -157,8 +193,11 @@ mod tests {
         let state = state(
             "db.service",
             "LoadState=loaded\nActiveState=active\nControlGroup=/system.slice/db.service\nRequiredBy=app.service b.service\n\
-             ConsistsOf=x.service\nBoundBy=",
+             ConsistsOf=x.service\nBoundBy=\nCanStart=no\nInactiveExitTimestampMonotonic=17\n\
+             TriggeredBy=db.timer db.socket",
         );
+        assert!(!state.can_start && state.left_rest_us == 17);
+        assert_eq!(state.called_by, ["db.socket"]);
         assert!(state.known && state.is_active() && !state.is_at_rest());
         assert_eq!(state.control_group, "/system.slice/db.service");
         assert_eq!(state.passes_stop_to, ["app.service", "b.service", "x.service"]);
