@@ -405,7 +405,7 @@ fn killed_in_the_freeze_the_guard_lets_the_units_go_on() {
     site.assert_works();
 }
 
-/// The service that runs the backup, under each way in which systemd may end what is left of it.
+/// The service that runs the backup, with a way in which systemd ends what is left of it.
 fn nightly(mode: &str) -> String {
     format!(
         "[Service]\nType=oneshot\nExecStart=/opt/bin/stillpoint backup\nKillMode={mode}\nTimeoutStopSec=30\n\
@@ -419,7 +419,7 @@ fn run_by_a_service_that_is_killed_the_guard_lets_the_units_go_on() {
     let units = modes.map(|mode| (format!("nightly-{mode}.service"), nightly(mode)));
     let units: Vec<(&str, String)> = units.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
     let site = Site::start(&units);
-    for (mode, quiet) in modes.iter().flat_map(|mode| ["stop", "freeze"].map(|quiet| (mode, quiet))) {
+    for (mode, quiet) in [("process", "stop"), ("process", "freeze"), ("control-group", "stop")] {
         let unit = format!("nightly-{mode}.service");
         site.describe(&[("back-end", quiet, "ledger.service")]);
         site.machine.write("/etc/stillpoint/fault", &format!("STILLPOINT_FAULT={HANG}\n"));
@@ -427,12 +427,16 @@ fn run_by_a_service_that_is_killed_the_guard_lets_the_units_go_on() {
         site.wait_until_quiet(quiet);
         site.machine.succeed(&["systemctl", "kill", "--signal=KILL", "--kill-whom=main", &unit]);
         site.wait_for_state(&unit, "failed");
-        println!("{mode} {quiet}: {:?}", site.machine.property("ledger.service", "ActiveState"));
         site.assert_works();
         site.machine.write("/etc/stillpoint/fault", "");
         site.machine.succeed(&["systemctl", "start", &unit]);
         site.assert_works();
     }
+    // There the guard would be killed as well, at once.
+    assert_ne!(site.machine.run(&["systemctl", "start", "nightly-mixed.service"]).code, Some(0));
+    let journal = site.machine.succeed(&["journalctl", "--no-pager", "-u", "nightly-mixed.service"]);
+    assert!(journal.contains("KillMode=process"), "{journal}");
+    site.assert_works();
 }
 
 #[test]
@@ -465,5 +469,5 @@ fn a_draft_has_the_units_of_the_site_and_is_a_site_that_can_be_backed_up() {
     assert_eq!(units, ["unit = \"ledger.service\"", "unit = \"my-app@1.service\""], "{text}");
     assert!(text.contains("path = \"/srv/site/ledger.db\"") && text.contains("# An application"), "{text}");
     let planned = site.run("", &["--config", "/etc/stillpoint/draft.toml", "backup", "--dry-run"]);
-    println!("{:#?}", planned.finished);
+    assert_eq!(planned.finished.code, Some(0), "{:#?}", planned.finished);
 }

@@ -1,6 +1,7 @@
 //! The backup task: one run from the lock to the hook.
 
 mod hook;
+mod own_unit;
 mod plan;
 mod stage;
 mod teller;
@@ -19,6 +20,8 @@ use stillpoint_model::status::id;
 use stillpoint_model::{
     Cancel, EpochNumber, ErrorKind, Event, Grade, Monitor, Outcome, Phase, Problem, RunId,
 };
+
+use stillpoint_writers::services::Systemctl;
 
 use crate::error::{SiteError, chain};
 use crate::load::LoadedSite;
@@ -68,6 +71,9 @@ pub struct BackupReport {
 /// Runs the backup task once. An error means that the run could not begin; a run that failed is a report.
 pub fn backup(site: &LoadedSite, options: &BackupOptions) -> Result<BackupReport, SiteError> {
     refuse_secondary(site)?;
+    if let Some(unit) = own_unit::find() {
+        own_unit::check(&unit, &Systemctl::default())?;
+    }
     let started = Instant::now();
     let code = &site.file.site.code;
     let run = RunId::new(jiff::Timestamp::now(), std::process::id());

@@ -159,6 +159,14 @@ impl Systemctl {
         self.call("start").arg("--").args(units).run(deadline)?.check().map(drop)
     }
 
+    /// What systemd does with the other processes of a unit when its main process ends (systemd.kill(5), `KillMode=`).
+    pub fn kill_mode(&self, unit: &str, deadline: Deadline) -> Result<String, WriterError> {
+        let program = self.call("show").args(["--property=KillMode", "--value", "--"]).arg(unit);
+        let (ended, bytes) = program.output(SHOW_LIMIT, deadline)?;
+        ended.check()?;
+        Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+    }
+
     fn call(&self, verb: &str) -> Program {
         Program::new(&self.program).arg("--no-ask-password").arg("--no-pager").arg(verb)
     }
