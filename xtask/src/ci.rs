@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use clap::Subcommand;
 
+use crate::postgres::Newest;
 use crate::{audit, packages, top};
 
 /// What can be measured.
@@ -47,8 +48,34 @@ pub fn ci() -> anyhow::Result<()> {
         cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     step("tests", cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))?;
+    newest_postgres()?;
     audit::audit()?;
     step("demo", cargo(&["run", "--release", "--locked", "--quiet", "--", "demo"]))
+}
+
+/// What deals with PostgreSQL once more, with the newest one.
+fn newest_postgres() -> anyhow::Result<()> {
+    let newest = Newest::prepare()?;
+    let tests: [&[&str]; 2] = [
+        &["-p", "stillpoint-writers", "--test", "postgres_base_backup", "--test", "postgres_view"],
+        &[
+            "-p",
+            "stillpoint-testkit",
+            "--test",
+            "proof",
+            "--",
+            "postgres_base_backup_and_reflinks",
+            "postgres_view_and_a_btrfs",
+        ],
+    ];
+    for arguments in tests {
+        let mut test = cargo(&["test", "--locked", "--no-fail-fast"]);
+        step(
+            "tests with the newest PostgreSQL",
+            test.args(arguments).env("STILLPOINT_POSTGRES_BIN", newest.bin()),
+        )?;
+    }
+    Ok(())
 }
 
 /// Makes the generated documents anew.

@@ -3,6 +3,7 @@
 mod audit;
 mod ci;
 mod packages;
+mod postgres;
 #[cfg(test)]
 mod tidy;
 

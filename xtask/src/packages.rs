@@ -28,6 +28,9 @@ pub fn install_missing() -> anyhow::Result<()> {
     if !server_present() {
         missing.push("postgresql");
     }
+    if !pip_present() {
+        missing.push("python3-pip");
+    }
     missing.sort_unstable();
     missing.dedup();
     if missing.is_empty() {
@@ -52,6 +55,12 @@ fn present(sign: &str) -> bool {
 fn server_present() -> bool {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     versions.into_iter().any(|version| version.path().join("bin/initdb").exists())
+}
+
+/// Whether Python's installer is there, from Debian or from elsewhere.
+fn pip_present() -> bool {
+    let version = Command::new("python3").args(["-m", "pip", "--version"]).output();
+    version.is_ok_and(|output| output.status.success())
 }
 
 fn apt(arguments: &[&str]) -> anyhow::Result<()> {

@@ -21,8 +21,17 @@ pub fn require_program(name: &str, package: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("the program {name} is missing: apt-get install {package}"))
 }
 
-/// The folder with the programs of the newest PostgreSQL server; fails with the package when there is none.
+/// The folder with the programs of the PostgreSQL that the tests were told to use (`STILLPOINT_POSTGRES_BIN`).
+pub fn asked_postgres() -> Option<PathBuf> {
+    std::env::var_os("STILLPOINT_POSTGRES_BIN").map(PathBuf::from)
+}
+
+/// The folder with the programs of the PostgreSQL server that was asked for, else of the newest one that is installed; fails
+/// with the package when there is none.
 pub fn require_postgres() -> PathBuf {
+    if let Some(folder) = asked_postgres() {
+        return folder;
+    }
     let version = |folder: &PathBuf| folder.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
     let versions =
         std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
@@ -30,7 +39,7 @@ pub fn require_postgres() -> PathBuf {
     found.sort_by_key(version);
     match found.pop() {
         Some(folder) => folder.join("bin"),
-        None => panic!("a PostgreSQL server is missing: apt-get install postgresql-15"),
+        None => panic!("a PostgreSQL server is missing: apt-get install postgresql"),
     }
 }
 

@@ -10,6 +10,7 @@ use stillpoint_ledger::check::{CheckReport, Mode};
 use stillpoint_ledger::control::Status;
 use stillpoint_ledger::{JournalMode, StoreSettings};
 
+use crate::capability::asked_postgres;
 use crate::ledger_process::{LedgerProcess, check_ledger, ledger_arguments};
 use crate::loop_mount::{Filesystem, LoopMount};
 use crate::postgres_cluster::PostgresCluster;
@@ -302,7 +303,8 @@ impl LedgerSite {
             _ => "method = \"base-backup\"",
         };
         let (host, port) = (quoted(host), PostgresCluster::PORT);
-        format!("type = \"postgres\"\n{method}\nhost = {host}\nport = {port}\n{more}")
+        let bin = asked_postgres().map(|bin| format!("bin = {}\n", quoted(&bin))).unwrap_or_default();
+        format!("type = \"postgres\"\n{method}\nhost = {host}\nport = {port}\n{bin}{more}")
     }
 
     fn site_file(&self, service: &str, database: &str, content: &Path) -> String {

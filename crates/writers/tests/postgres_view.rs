@@ -139,7 +139,7 @@ fn psql_alone_restores_the_set_by_hand() {
     let (stored, marker, _) = run.back_up(&mut writer(&cluster), &application, || {});
     let target = Cluster::create("");
     for (script, stop) in [("globals.sql", "0"), ("shop/restore.sql", "1")] {
-        let psql = Command::new(format!("{BIN}/psql"))
+        let psql = Command::new(bin().join("psql"))
             .args(["-X", "-q", "-U", "postgres", "-d", "template1", "-h"])
             .arg(&target.socket)
             .args(["-v", &format!("ON_ERROR_STOP={stop}"), "-f", script])
@@ -201,8 +201,13 @@ fn a_server_that_hangs_in_the_cut_is_late_and_left_behind() {
     writer.identify(&run.context, soon()).unwrap();
     writer.prepare(&run.context, soon()).unwrap();
     writer.freeze(&run.context, soon()).unwrap();
-    let backend = "SELECT pid::bigint FROM pg_stat_activity WHERE application_name = 'stillpoint'";
-    let backend = u32::try_from(cluster.number("postgres", backend)).unwrap();
+    let ours = "FROM pg_stat_activity WHERE application_name = 'stillpoint'";
+    // The session of the description is gone for us and may not be for the server.
+    while cluster.number("postgres", &format!("SELECT count(*) {ours}")) > 1 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let backend = cluster.number("postgres", &format!("SELECT pid::bigint {ours}"));
+    let backend = u32::try_from(backend).unwrap();
     signal(backend, libc::SIGSTOP);
     let since = Instant::now();
     let result = writer.cut(&run.context, Deadline::after(Duration::from_millis(500)));

@@ -1,4 +1,4 @@
-//! Real PostgreSQL 15 clusters in temporary folders, an application that works on one, and a driver that takes a writer
+//! Real PostgreSQL clusters in temporary folders, an application that works on one, and a driver that takes a writer
 //! through a run as the coordinator would.
 
 #![allow(dead_code)]
@@ -21,7 +21,8 @@ use stillpoint_model::*;
 use stillpoint_tree::{Filter, IndexAppender, Kind, Walk};
 use tempfile::TempDir;
 
-pub const BIN: &str = "/usr/lib/postgresql/15/bin";
+/// The folder with the programs of the PostgreSQL to test with, when it is not the newest installed one.
+const BIN_VARIABLE: &str = "STILLPOINT_POSTGRES_BIN";
 
 pub fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(120))
@@ -35,10 +36,26 @@ pub fn server_user() -> (u32, u32) {
     (fields[2].parse().unwrap(), fields[3].parse().unwrap())
 }
 
+/// The folder with the programs, when a test run asks for one.
+pub fn asked_bin() -> Option<PathBuf> {
+    std::env::var_os(BIN_VARIABLE).map(PathBuf::from)
+}
+
+/// The folder with PostgreSQL's programs.
+pub fn bin() -> PathBuf {
+    let version = |folder: &PathBuf| folder.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+    let installed =
+        fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
+    let newest = installed.filter(|folder| folder.join("bin/initdb").is_file()).max_by_key(version);
+    asked_bin()
+        .or_else(|| Some(newest?.join("bin")))
+        .expect("a PostgreSQL server is missing: install postgresql")
+}
+
 /// A program of PostgreSQL as the server's user.
 pub fn as_server_user(program: &str) -> Command {
-    let path = Path::new(BIN).join(program);
-    assert!(path.is_file(), "{} is missing: install postgresql-15", path.display());
+    let path = bin().join(program);
+    assert!(path.is_file(), "{} is missing", path.display());
     let (uid, gid) = server_user();
     let mut command = Command::new(path);
     command.uid(uid).gid(gid).current_dir("/").env("LC_ALL", "C");
@@ -184,7 +201,7 @@ pub fn settings(method: PostgresMethod, socket: &Path) -> PostgresSettings {
         user: "postgres".into(),
         password_file: None,
         databases: Vec::new(),
-        bin: None,
+        bin: asked_bin(),
         data: None,
     }
 }
