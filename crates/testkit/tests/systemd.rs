@@ -440,6 +440,22 @@ fn run_by_a_service_that_is_killed_the_guard_lets_the_units_go_on() {
 }
 
 #[test]
+fn a_unit_whose_stop_would_end_the_run_is_not_stopped() {
+    let nightly = format!("[Unit]\nRequires=ledger.service\nAfter=ledger.service\n{}", nightly("process"));
+    let site = Site::start(&[("nightly.service", nightly)]);
+    site.machine.write("/etc/stillpoint/fault", "");
+    site.describe(&[("front-end", "stop", "ledger.service")]);
+    let found = site.look("ledger.service", false);
+    assert_ne!(site.machine.run(&["systemctl", "start", "nightly.service"]).code, Some(0));
+    let journal = site.machine.succeed(&["journalctl", "--no-pager", "-u", "nightly.service"]);
+    assert!(journal.contains("would stop nightly.service, which runs this backup"), "{journal}");
+    assert_eq!(site.look("ledger.service", false), found);
+    site.describe(&[("front-end", "freeze", "ledger.service")]);
+    site.machine.succeed(&["systemctl", "start", "nightly.service"]);
+    site.assert_works();
+}
+
+#[test]
 fn after_the_end_of_run_and_guard_reconcile_lets_the_units_go_on() {
     let site = Site::start(&[("nightly.service", nightly("process"))]);
     for quiet in ["stop", "freeze"] {

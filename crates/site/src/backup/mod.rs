@@ -21,8 +21,6 @@ use stillpoint_model::{
     Cancel, EpochNumber, ErrorKind, Event, Grade, Monitor, Outcome, Phase, Problem, RunId,
 };
 
-use stillpoint_writers::services::Systemctl;
-
 use crate::error::{SiteError, chain};
 use crate::load::LoadedSite;
 use crate::{assemble, backup::stage::SiteStage};
@@ -71,9 +69,7 @@ pub struct BackupReport {
 /// Runs the backup task once. An error means that the run could not begin; a run that failed is a report.
 pub fn backup(site: &LoadedSite, options: &BackupOptions) -> Result<BackupReport, SiteError> {
     refuse_secondary(site)?;
-    if let Some(unit) = own_unit::find() {
-        own_unit::check(&unit, &Systemctl::default())?;
-    }
+    own_unit::check()?;
     let started = Instant::now();
     let code = &site.file.site.code;
     let run = RunId::new(jiff::Timestamp::now(), std::process::id());

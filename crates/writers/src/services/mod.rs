@@ -15,6 +15,7 @@
 mod cgroup;
 mod command;
 mod freeze;
+mod own_unit;
 mod restore;
 mod stop;
 mod systemctl;
@@ -31,6 +32,7 @@ use stillpoint_model::{
 };
 
 pub use cgroup::{Cgroup, Hold};
+pub use own_unit::own_unit;
 pub use restore::ServiceRestorer;
 pub use systemctl::{Systemctl, UnitState};
 

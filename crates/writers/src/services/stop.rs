@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use stillpoint_model::{Context, Deadline, Quieting, Undo, WriterError};
 
 use super::cgroup::{Cgroup, Hold};
+use super::own_unit::own_unit;
 use super::systemctl::{Systemctl, UnitState};
 use super::{Found, Span, Way};
 
@@ -67,6 +68,13 @@ impl Way for Stop {
                 "{} would have to be stopped and systemd would not start it again: it is masked, its file is broken, or \
                  it has RefuseManualStart=yes; mend that, or use quiet = \"freeze\"",
                 state.name
+            )));
+        }
+        if let Some(ours) = own_unit().filter(|ours| found.iter().any(|state| state.name == *ours)) {
+            return Err(WriterError::Other(format!(
+                "stopping {} would stop {ours}, which runs this backup: let {ours} have Wants= where it has Requires= or \
+                 the like, or use quiet = \"freeze\"",
+                self.unit
             )));
         }
         for state in &found {
