@@ -312,7 +312,14 @@ fn a_unit_that_could_not_be_started_again_is_not_stopped() {
         assert_eq!(site.look(unit, false), found);
         site.describe(&[("front-end", "freeze", unit), ("back-end", "stop", "ledger.service")]);
         site.backup();
+        let recovered = site.run("", &["recover", "/var/backups/SYSBackup", "--overwrite"]);
+        let text = format!("{}{}", recovered.finished.stdout, recovered.finished.stderr);
+        assert!(
+            recovered.finished.code != Some(0) && text.contains("systemd would not start it again"),
+            "{text}"
+        );
         assert_eq!(site.look(unit, false), found);
+        site.assert_works();
     }
 }
 

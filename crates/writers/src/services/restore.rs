@@ -5,7 +5,7 @@ use stillpoint_model::{Context, Deadline, RestoreOptions, Restored, Restorer, St
 
 use super::cgroup::Cgroup;
 use super::command::Commands;
-use super::systemctl::{Systemctl, UnitState};
+use super::systemctl::{Systemctl, UnitState, refuse_without_return};
 
 /// How long a look may take that has no deadline of its own.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(30);
@@ -136,6 +136,7 @@ impl Restorer for ServiceRestorer {
                 if units.is_empty() {
                     return Ok(());
                 }
+                refuse_without_return(&units, "stop it by hand")?;
                 self.stopped = units.iter().map(|state| state.name.clone()).collect();
                 systemctl.stop(&units, deadline)
             }

@@ -9,7 +9,7 @@ use stillpoint_model::{Context, Deadline, Quieting, Undo, WriterError};
 
 use super::cgroup::{Cgroup, Hold};
 use super::own_unit::own_unit;
-use super::systemctl::{Systemctl, UnitState};
+use super::systemctl::{Systemctl, UnitState, refuse_without_return};
 use super::{Found, Span, Way};
 
 /// How long the guard waits for a start, in milliseconds: the default of systemd itself (`DefaultTimeoutStartSec`).
@@ -53,6 +53,7 @@ fn holder(state: &UnitState) -> Result<Option<String>, WriterError> {
 
 impl Way for Stop {
     fn look(&mut self, deadline: Deadline) -> Result<Found, WriterError> {
+        self.active.clear();
         let found = self.systemctl.active_with_others(&self.unit, deadline)?;
         let own = found.iter().find(|state| state.name == self.unit);
         self.state = own.map_or_else(|| "inactive".to_owned(), |state| state.active_state.clone());
@@ -63,13 +64,7 @@ impl Way for Stop {
                 self.unit, self.state
             )));
         }
-        if let Some(state) = found.iter().find(|state| !state.can_start) {
-            return Err(WriterError::Other(format!(
-                "{} would have to be stopped and systemd would not start it again: it is masked, its file is broken, or \
-                 it has RefuseManualStart=yes; mend that, or use quiet = \"freeze\"",
-                state.name
-            )));
-        }
+        refuse_without_return(&found, "use quiet = \"freeze\"")?;
         if let Some(ours) = own_unit().filter(|ours| found.iter().any(|state| state.name == *ours)) {
             return Err(WriterError::Other(format!(
                 "stopping {} would stop {ours}, which runs this backup: let {ours} have Wants= where it has Requires= or \

@@ -172,6 +172,16 @@ impl Systemctl {
     }
 }
 
+/// Refuses to stop units of which systemd would not start one again; `instead` is what else can be done.
+pub(super) fn refuse_without_return(units: &[UnitState], instead: &str) -> Result<(), WriterError> {
+    let Some(state) = units.iter().find(|state| !state.can_start) else { return Ok(()) };
+    Err(WriterError::Other(format!(
+        "{} would have to be stopped and systemd would not start it again: it is masked, its file is broken, or it has \
+         RefuseManualStart=yes; mend that, or {instead}",
+        state.name
+    )))
+}
+
 fn is_caller(name: &str) -> bool {
     CALLERS.iter().any(|kind| name.ends_with(kind))
 }
