@@ -86,6 +86,25 @@ struct Inner {
     file: File,
     sequence: u64,
     held: Option<Vec<u8>>,
+    /// What was held and could not be written after that; goes before the next line.
+    late: Vec<u8>,
+}
+
+impl Inner {
+    /// Writes what is late and these whole lines, or nothing: where a full disk takes only a part, that part is taken
+    /// back, so that no line written once there is room again hangs on it and is lost with it.
+    fn write(&mut self, lines: &[u8]) -> std::io::Result<()> {
+        let before = self.file.stream_position()?;
+        let written = self.file.write_all(&self.late).and_then(|()| self.file.write_all(lines));
+        match written {
+            Ok(()) => self.late.clear(),
+            // What stays there is a damaged line, which is told.
+            Err(_) => {
+                let _ = self.file.set_len(before).and_then(|()| self.file.seek(SeekFrom::Start(before)));
+            }
+        }
+        written
+    }
 }
 
 impl Journal {
@@ -94,7 +113,7 @@ impl Journal {
     pub(crate) fn begin(folder: &Path, first: Vec<Record>) -> std::io::Result<Self> {
         let (path, previous, fresh) = (folder.join(NAME), folder.join(PREVIOUS), folder.join(FRESH));
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        let journal = Self { inner: Mutex::new(Inner { file, sequence: 0, held: None }) };
+        let journal = Self { inner: Mutex::new(Inner { file, sequence: 0, held: None, late: Vec::new() }) };
         for record in first {
             journal.append(record, Sync::Later)?;
         }
@@ -116,7 +135,7 @@ impl Journal {
         file.set_len(found.whole_bytes)?;
         file.seek(SeekFrom::End(0))?;
         let sequence = found.lines.last().map_or(0, |line| line.sequence);
-        Ok(Self { inner: Mutex::new(Inner { file, sequence, held: None }) })
+        Ok(Self { inner: Mutex::new(Inner { file, sequence, held: None, late: Vec::new() }) })
     }
 
     /// Adds a record. While held it only goes to memory.
@@ -129,7 +148,7 @@ impl Journal {
             held.extend_from_slice(text.as_bytes());
             return Ok(());
         }
-        inner.file.write_all(text.as_bytes())?;
+        inner.write(text.as_bytes())?;
         if sync == Sync::Before {
             inner.file.sync_data()?;
         }
@@ -145,7 +164,8 @@ impl Journal {
     pub(crate) fn let_go(&self) -> std::io::Result<()> {
         let mut inner = self.lock();
         let Some(held) = inner.held.take() else { return Ok(()) };
-        inner.file.write_all(&held)?;
+        inner.late = held;
+        inner.write(&[])?;
         inner.file.sync_data()
     }
 
@@ -309,6 +329,59 @@ mod tests {
         let sequences: Vec<u64> =
             read(folder.path()).unwrap().unwrap().lines.iter().map(|it| it.sequence).collect();
         assert_eq!(sequences, [1, 2]);
+    }
+
+    /// A very small file system in memory.
+    struct SmallDisk(tempfile::TempDir);
+
+    impl SmallDisk {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let mount = std::process::Command::new("mount")
+                .args(["-t", "tmpfs", "-o", "size=64k", "stillpoint-test"])
+                .arg(folder.path())
+                .status();
+            assert!(mount.unwrap().success(), "this test needs the right to mount (root)");
+            Self(folder)
+        }
+    }
+
+    impl Drop for SmallDisk {
+        fn drop(&mut self) {
+            let unmounted = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+            assert!(unmounted.unwrap().success());
+        }
+    }
+
+    #[test]
+    fn a_line_that_a_full_disk_cut_short_costs_no_other_line() {
+        let disk = SmallDisk::new();
+        let (folder, filler) = (disk.0.path(), disk.0.path().join("filler"));
+        let journal = Journal::begin(folder, Vec::new()).unwrap();
+        std::fs::write(&filler, vec![0; 48 << 10]).unwrap();
+        let mut written = Vec::new();
+        let refused = (1..).find_map(|number| match journal.append(settled(number), Sync::Before) {
+            Ok(()) => {
+                written.push(settled(number));
+                None
+            }
+            Err(error) => Some(error),
+        });
+        assert_eq!(refused.unwrap().kind(), std::io::ErrorKind::StorageFull);
+        // What is held and finds no room is only late.
+        journal.hold();
+        for number in 1001..1100 {
+            journal.append(settled(number), Sync::Later).unwrap();
+            written.push(settled(number));
+        }
+        assert!(journal.let_go().is_err(), "there was room");
+        std::fs::remove_file(&filler).unwrap();
+        journal.append(settled(2000), Sync::Before).unwrap();
+        written.push(settled(2000));
+        let found = read(folder).unwrap().unwrap();
+        assert!(found.damaged.is_empty(), "{:?}", found.damaged);
+        let records: Vec<Record> = found.lines.into_iter().map(|line| line.record).collect();
+        assert_eq!(records, written);
     }
 
     #[test]
