@@ -25,10 +25,16 @@ const BACKUP_STEP_PAGES: i32 = 1024;
 /// How much is copied between two looks at the clock, in bytes.
 const COPY_STEP_BYTES: usize = 1 << 20;
 
-/// A failure of SQLite in `act`.
+/// A failure of SQLite in `act`. A full disk is told as one, wherever it is met: it is no fault of the database's.
 fn failed(act: &str, path: &Path) -> impl Fn(rusqlite::Error) -> WriterError + use<> {
-    let act = format!("{act} {}", path.display());
-    move |error| WriterError::Service { act: act.clone(), reason: error.to_string() }
+    let (act, path) = (format!("{act} {}", path.display()), path.to_owned());
+    move |error| match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            let source = io::Error::from_raw_os_error(libc::ENOSPC);
+            WriterError::Io { act: "write", path: path.clone(), source }
+        }
+        _ => WriterError::Service { act: act.clone(), reason: error.to_string() },
+    }
 }
 
 fn io_failed(act: &'static str, path: &Path) -> impl Fn(io::Error) -> WriterError + use<> {
