@@ -10,10 +10,10 @@ use stillpoint_ledger::app::LedgerSettings;
 use stillpoint_ledger::{JournalMode, StoreSettings, control};
 
 use crate::ledger_process::LedgerProcess;
-use crate::ledger_site::Backup;
+use crate::ledger_site::{Backup, QuietKind, service_component};
 use crate::loop_mount::{Filesystem, LoopMount};
 use crate::program::{Finished, finish, own, succeed, wait_for};
-use crate::{Cgroup, CgroupFreezer};
+use crate::{Cgroup, CgroupFreezer, SmallDisk};
 
 /// Longer than any run of this site takes, in seconds; then it is killed and the test fails.
 const RUN_LIMIT_S: u64 = 60;
@@ -27,27 +27,64 @@ pub enum Deadlines {
     Hasty,
 }
 
+/// What the site is like.
+#[derive(Debug, Clone, Copy)]
+pub struct FaultForm {
+    /// Where the site lives. btrfs is cut by snapshot, everything else by the two-pass copy.
+    pub filesystem: Filesystem,
+    /// How its application is brought to rest.
+    pub quiet: QuietKind,
+    /// Whether the application runs when a run finds it.
+    pub runs: bool,
+    /// Whether destination and state are on small disks of their own, which can be filled.
+    pub small_disks: bool,
+}
+
+impl FaultForm {
+    /// A running application that is held by the freezer, and everything on one disk.
+    pub fn plain(filesystem: Filesystem) -> Self {
+        Self { filesystem, quiet: QuietKind::Freeze, runs: true, small_disks: false }
+    }
+}
+
+/// Small disks of the site's own.
+#[derive(Debug)]
+pub struct Disks {
+    /// Has the destination.
+    pub destination: SmallDisk,
+    /// Has the state of runs.
+    pub state: SmallDisk,
+}
+
 /// The site. What it consists of ends in the order of the fields.
 #[derive(Debug)]
 pub struct FaultSite {
     process: LedgerProcess,
     cgroup: Cgroup,
+    disks: Option<Disks>,
     mount: LoopMount,
     folder: tempfile::TempDir,
+    form: FaultForm,
 }
 
 impl FaultSite {
     /// Makes the site on a file system of this kind and lets it live: an application held by the freezer, an SQLite
-    /// database, content files. btrfs is cut by snapshot, everything else by the two-pass copy.
+    /// database, content files.
     pub fn start(filesystem: Filesystem) -> Self {
-        let mount = LoopMount::new(filesystem, 1024);
+        Self::with(FaultForm::plain(filesystem))
+    }
+
+    /// Makes a site of this form.
+    pub fn with(form: FaultForm) -> Self {
+        let mount = LoopMount::new(form.filesystem, 1024);
         let site = mount.path().join("site");
-        if filesystem == Filesystem::Btrfs {
+        if form.filesystem == Filesystem::Btrfs {
             succeed(Command::new("btrfs").args(["subvolume", "create"]).arg(&site));
         }
-        let backups = mount.path().join("backups");
+        let disks = form
+            .small_disks
+            .then(|| Disks { destination: SmallDisk::new(64 << 10), state: SmallDisk::new(256) });
         succeed(Command::new("mkdir").arg("-p").arg(site.join("content")));
-        succeed(Command::new("mkdir").args(["-m", "0700"]).arg(&backups));
         let folder = tempfile::Builder::new().prefix("stillpoint-faults-").tempdir();
         let folder = folder.unwrap_or_else(|error| panic!("no temporary folder: {error}"));
         // Each set keeps a copy of the program; without symbols for debuggers it is a tenth as large.
@@ -56,11 +93,14 @@ impl FaultSite {
             Command::new(strip).arg("-o").arg(folder.path().join("stillpoint")).arg(own("stillpoint-faulty")),
         );
         let cgroup = Cgroup::new(CgroupFreezer::V2);
-        let stores = vec![StoreSettings::Sqlite { path: site.join("ledger.db"), journal: JournalMode::Wal }];
-        let settings = LedgerSettings::new(stores, site.join("content"), site.join("control"));
-        let settings = LedgerSettings { workers: 2, window: 20, rate: Some(100), ..settings };
-        let process = LedgerProcess::start(&settings, Some(&cgroup));
-        let made = Self { process, cgroup, mount, folder };
+        let settings = Self::settings(&site);
+        let adopted = (form.quiet == QuietKind::Freeze).then_some(&cgroup);
+        let mut process = LedgerProcess::start(&settings, adopted);
+        if !form.runs {
+            process.stop();
+        }
+        let made = Self { process, cgroup, disks, mount, folder, form };
+        succeed(Command::new("mkdir").args(["-m", "0700"]).arg(made.backups()));
         for deadlines in [Deadlines::Patient, Deadlines::Hasty] {
             let path = made.site_file(deadlines);
             if let Err(error) = std::fs::write(&path, made.site_text(deadlines)) {
@@ -68,6 +108,15 @@ impl FaultSite {
             }
         }
         made
+    }
+
+    /// How the application of a site in this folder is set.
+    fn settings(site: &Path) -> LedgerSettings {
+        let stores = vec![StoreSettings::Sqlite { path: site.join("ledger.db"), journal: JournalMode::Wal }];
+        let settings = LedgerSettings::new(stores, site.join("content"), site.join("control"));
+        // The leader also for the start by a command of the site file.
+        let leader = Some(std::process::id());
+        LedgerSettings { workers: 2, window: 20, rate: Some(100), leader, ..settings }
     }
 
     /// The site file with these deadlines.
@@ -86,32 +135,60 @@ impl FaultSite {
             }
         };
         let provider = if self.mount.filesystem() == Filesystem::Btrfs { "btrfs" } else { "copy" };
-        let top = self.mount.path();
+        let site = self.mount.path().join("site");
         format!(
-            "[site]\ncode = \"FLT\"\nname = \"Faults\"\n\n[destination]\nfolder = \"{top}/backups\"\n\n\
-             [task]\nkeep_free_percent = 0\n\n[deadlines]\n{waits}\n\n\
-             [[component]]\nname = \"app\"\ntype = \"service\"\nquiet = \"freeze\"\ncgroup = \"{cgroup}\"\n\n\
-             [[component]]\nname = \"database\"\ntype = \"sqlite\"\npath = \"{top}/site/ledger.db\"\n\n\
-             [[component]]\nname = \"content\"\ntype = \"files\"\npath = \"{top}/site/content\"\n\
+            "[site]\ncode = \"FLT\"\nname = \"Faults\"\n\n[destination]\nfolder = \"{backups}\"\n\n\
+             [task]\nkeep_free_percent = 0\n\n[deadlines]\n{waits}\n\n{service}\n\
+             [[component]]\nname = \"database\"\ntype = \"sqlite\"\npath = \"{site}/ledger.db\"\n\n\
+             [[component]]\nname = \"content\"\ntype = \"files\"\npath = \"{site}/content\"\n\
              provider = \"{provider}\"\n",
-            top = top.display(),
-            cgroup = self.cgroup.path().display(),
+            backups = self.backups().display(),
+            service = service_component(self.form.quiet, self.cgroup.path(), &Self::settings(&site)),
+            site = site.display(),
         )
     }
 
     /// Runs the program on this site, with a fault if one is ordered (as `STILLPOINT_FAULT` wants it).
     pub fn run(&self, deadlines: Deadlines, fault: Option<&str>, arguments: &[&str]) -> Backup {
+        self.finish(self.command(deadlines, fault, arguments))
+    }
+
+    /// Runs a backup in which this disk is filled, when the order says so.
+    pub fn run_filling(&self, disk: &SmallDisk, fault: &str) -> Backup {
+        let mut command = self.command(Deadlines::Patient, Some(fault), &["backup"]);
+        command.env("STILLPOINT_FAULT_FILL", disk.filler());
+        self.finish(command)
+    }
+
+    fn command(&self, deadlines: Deadlines, fault: Option<&str>, arguments: &[&str]) -> Command {
         let mut command = Command::new("timeout");
         command.args(["-s", "KILL", &RUN_LIMIT_S.to_string()]).arg(self.program());
-        command.arg("--state-dir").arg(self.folder.path().join("state"));
+        command.arg("--state-dir").arg(self.state());
         command.arg("--config").arg(self.site_file(deadlines)).arg("--json").args(arguments);
         command.env_remove("STILLPOINT_FAULT").env("STILLPOINT_ACT_LOG", self.act_log());
         command.envs(fault.map(|order| ("STILLPOINT_FAULT", order)));
+        command
+    }
+
+    fn finish(&self, mut command: Command) -> Backup {
         let begun = std::time::Instant::now();
         let finished = finish(&mut command);
         let limit = Duration::from_secs(RUN_LIMIT_S);
         assert!(begun.elapsed() < limit, "the program did not end within {limit:?}: {finished:#?}");
         Backup::of(finished)
+    }
+
+    /// The folder with the state of runs.
+    fn state(&self) -> PathBuf {
+        self.disks.as_ref().map_or(self.folder.path(), |disks| disks.state.path()).join("state")
+    }
+
+    /// The small disks; fails the test when the site has none.
+    pub fn disks(&self) -> &Disks {
+        match &self.disks {
+            Some(disks) => disks,
+            None => panic!("this site has no small disks"),
+        }
     }
 
     /// Whether SIGKILL ended the program.
@@ -144,7 +221,10 @@ impl FaultSite {
 
     /// The destination.
     pub fn backups(&self) -> PathBuf {
-        self.mount.path().join("backups")
+        match &self.disks {
+            Some(disks) => disks.destination.path().join("backups"),
+            None => self.mount.path().join("backups"),
+        }
     }
 
     /// What `backup.log` holds.
@@ -157,10 +237,22 @@ impl FaultSite {
         self.cgroup.is_frozen()
     }
 
-    /// Fails the test when the application is held or does not get on with its work within `limit`.
+    /// Fails the test unless the application is as it was found, within `limit`: it gets on with its work, or it does not
+    /// run.
     pub fn assert_works(&self, limit: Duration) {
         wait_for("the site is thawed", limit, || (!self.cgroup.is_frozen()).then_some(()));
-        if let Err(error) = control::wait_for_advance(self.process.control(), limit) {
+        let control = self.process.control();
+        if !self.form.runs {
+            self.assert_no_process_is_left();
+            let holder = stillpoint_ledger::app::holder(control);
+            assert!(
+                matches!(holder, Ok(None)),
+                "an application that was found at rest was started: {holder:?}"
+            );
+            return;
+        }
+        wait_for("the application answers", limit, || control::status(control, limit).ok());
+        if let Err(error) = control::wait_for_advance(control, limit) {
             panic!("the site does not work: {}", error.chain());
         }
     }

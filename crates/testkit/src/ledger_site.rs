@@ -248,27 +248,7 @@ impl LedgerSite {
     }
 
     fn service(&self, quiet: QuietKind, settings: &LedgerSettings) -> String {
-        let program = own("ledger-app");
-        let command = |name: &str, arguments: &[std::ffi::OsString]| {
-            let mut words = as_text(&program, arguments);
-            words.insert(1, name.into());
-            words
-        };
-        let control = ["--control".into(), settings.control.clone().into_os_string()];
-        let running = command("running", &control);
-        let settings = match quiet {
-            QuietKind::Unheld => return String::new(),
-            QuietKind::Freeze => format!("quiet = \"freeze\"\ncgroup = {}\n", quoted(self.cgroup.path())),
-            QuietKind::Command => {
-                service_with_commands(&command("quiesce", &control), &command("resume", &control), &running)
-            }
-            QuietKind::Stop => {
-                let start = command("start", &ledger_arguments(settings));
-                let service = service_with_commands(&command("stop", &control), &start, &running);
-                service.replacen("\"command\"", "\"stop\"", 1)
-            }
-        };
-        as_component(&settings)
+        service_component(quiet, self.cgroup.path(), settings)
     }
 
     fn database(&self) -> String {
@@ -321,6 +301,31 @@ impl LedgerSite {
              [[component]]\nname = \"content\"\ntype = \"files\"\npath = {content}\nprovider = \"{provider}\"\n"
         )
     }
+}
+
+/// The component of a site file that is the application with these settings, brought to rest in this way.
+pub(crate) fn service_component(quiet: QuietKind, cgroup: &Path, settings: &LedgerSettings) -> String {
+    let program = own("ledger-app");
+    let command = |name: &str, arguments: &[std::ffi::OsString]| {
+        let mut words = as_text(&program, arguments);
+        words.insert(1, name.into());
+        words
+    };
+    let control = ["--control".into(), settings.control.clone().into_os_string()];
+    let running = command("running", &control);
+    let settings = match quiet {
+        QuietKind::Unheld => return String::new(),
+        QuietKind::Freeze => format!("quiet = \"freeze\"\ncgroup = {}\n", quoted(cgroup)),
+        QuietKind::Command => {
+            service_with_commands(&command("quiesce", &control), &command("resume", &control), &running)
+        }
+        QuietKind::Stop => {
+            let start = command("start", &ledger_arguments(settings));
+            let service = service_with_commands(&command("stop", &control), &start, &running);
+            service.replacen("\"command\"", "\"stop\"", 1)
+        }
+    };
+    as_component(&settings)
 }
 
 fn as_component(service: &str) -> String {

@@ -8,12 +8,14 @@
 pub mod capability;
 mod cgroup;
 pub mod fault_site;
+pub mod fault_table;
 mod ledger_process;
 mod ledger_site;
 mod loop_mount;
 mod machine;
 mod postgres_cluster;
 pub mod program;
+mod small_disk;
 
 pub use cgroup::{Cgroup, CgroupFreezer};
 pub use ledger_process::{LedgerProcess, check_ledger, ledger_arguments};
@@ -21,3 +23,4 @@ pub use ledger_site::{Backup, LedgerSite, QuietKind, StoreKind, TreeKind};
 pub use loop_mount::{Filesystem, LoopMount};
 pub use machine::Machine;
 pub use postgres_cluster::PostgresCluster;
+pub use small_disk::SmallDisk;

@@ -4,17 +4,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at what it did not expect")]
 
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stillpoint_testkit::fault_site::{Deadlines, FaultSite};
+use stillpoint_testkit::fault_table::{Point, place, points, try_all};
 use stillpoint_testkit::{Backup, Filesystem};
 
-/// How many sites are tried at the same time; a part of the time each waits.
-const LANES: usize = 2;
 /// How soon a site must work after whatever happened to the program; the machine may be busy.
 const WORKS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -46,15 +41,11 @@ impl Case {
 
 /// Every fault that makes sense at every act of a run, in the order of the run.
 fn cases(acts: &[String]) -> Vec<Case> {
-    let place = |name: &str| {
-        acts.iter().position(|act| act == name).unwrap_or_else(|| panic!("no {name} in {acts:?}"))
-    };
+    let place = |name: &str| place(acts, name);
     let (guard, preflight, seal) = (place("guard"), place("preflight"), place("seal"));
     let (freeze, thaw, disarm) = (place("freeze/app"), place("thaw/app"), place("disarm"));
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let mut cases = Vec::new();
-    for (at, act) in acts.iter().enumerate() {
-        let nth = seen.entry(act).and_modify(|count| *count += 1).or_insert(1);
+    for Point { act, nth, at } in points(acts) {
         for side in ["before", "after"] {
             for fault in ["fail", "hang", "kill", "kill-guard", "kill-both"] {
                 let makes_sense = match fault {
@@ -73,7 +64,7 @@ fn cases(acts: &[String]) -> Vec<Case> {
                         act: act.clone(),
                         side,
                         fault,
-                        nth: *nth,
+                        nth,
                         leaves_something: at > preflight && at < seal,
                         is_logged: at > preflight,
                         is_held: (at > freeze || (at == freeze && side == "after"))
@@ -154,32 +145,16 @@ fn nothing_is_left(site: &FaultSite) {
     assert!(left.is_empty(), "left behind: {left:#?}");
 }
 
-/// `STILLPOINT_FAULT_CASES` keeps the cases whose order holds that text, to look at one more closely.
 fn sweep(filesystem: Filesystem, wanted: impl Fn(&Case) -> bool) {
-    let only = std::env::var("STILLPOINT_FAULT_CASES").unwrap_or_default();
     let mut cases = cases(&FaultSite::start(filesystem).acts());
     assert!(cases.len() > 250, "few cases: {cases:#?}");
-    cases.retain(|case| wanted(case) && case.order().contains(&only));
-    let (begun, next, bad) = (Instant::now(), AtomicUsize::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..LANES {
-            scope.spawn(|| {
-                let mut site = FaultSite::start(filesystem);
-                site.acts();
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    if catch_unwind(AssertUnwindSafe(|| try_case(&site, case))).is_err() {
-                        println!("{filesystem:?} {}: FAILED", case.order());
-                        bad.lock().unwrap().push(case.order());
-                        site = FaultSite::start(filesystem);
-                        site.acts();
-                    }
-                }
-            });
-        }
-    });
-    let bad = bad.into_inner().unwrap();
-    println!("{filesystem:?}: {} faults in {:.0?}", cases.len(), begun.elapsed());
-    assert!(bad.is_empty(), "{} of {} faults were not survived: {bad:#?}", bad.len(), cases.len());
+    cases.retain(wanted);
+    let start = || {
+        let site = FaultSite::start(filesystem);
+        site.acts();
+        site
+    };
+    try_all(&format!("{filesystem:?}"), &cases, Case::order, start, |site, case| try_case(site, case));
 }
 
 #[test]

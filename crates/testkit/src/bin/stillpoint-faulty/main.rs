@@ -1,10 +1,12 @@
 //! The `stillpoint` program with faults on order: `STILLPOINT_FAULT=<act>:<before|after>:<fault>[:<nth>]`, where the fault
-//! is `fail`, `hang`, `kill` (this process), `kill-guard` or `kill-both`, and `nth` (from 1) tells which occurrence of the
-//! act is meant. Without it, it is the program as it is shipped. `STILLPOINT_ACT_LOG=<file>` keeps the names of all acts, one
-//! a line, so that a test can go through them.
+//! is `fail`, `hang`, `kill` (this process), `kill-guard`, `kill-both` or `fill` (the file system of the file that
+//! `STILLPOINT_FAULT_FILL` names: that file takes all its room), and `nth` (from 1) tells which occurrence of the act is
+//! meant. Without it, it is the program as it is shipped. `STILLPOINT_ACT_LOG=<file>` keeps the names of all acts, one a
+//! line, so that a test can go through them.
 
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,6 +28,7 @@ enum Fault {
     Kill,
     KillGuard,
     KillBoth,
+    Fill,
 }
 
 /// One ordered fault.
@@ -53,6 +56,7 @@ impl Order {
             "kill" => Fault::Kill,
             "kill-guard" => Fault::KillGuard,
             "kill-both" => Fault::KillBoth,
+            "fill" => Fault::Fill,
             _ => return None,
         };
         let nth = words.next().map_or(Some(1), |text| text.parse().ok())?;
@@ -103,6 +107,25 @@ fn inflict(fault: Fault) -> Result<(), String> {
         Fault::KillBoth => {
             guards().into_iter().for_each(kill);
             kill(rustix::process::getpid());
+        }
+        Fault::Fill => {
+            let path = std::env::var_os("STILLPOINT_FAULT_FILL").ok_or("STILLPOINT_FAULT_FILL is not set")?;
+            fill(Path::new(&path)).map_err(|error| format!("the disk cannot be filled: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets a file grow until there is no room for one more byte.
+fn fill(path: &Path) -> std::io::Result<()> {
+    let mut file = File::options().create(true).append(true).open(path)?;
+    let block = vec![0_u8; 1 << 20];
+    let mut length = block.len();
+    while length > 0 {
+        match file.write(&block[..length]) {
+            Ok(written) if written > 0 => {}
+            Err(error) if error.kind() != std::io::ErrorKind::StorageFull => return Err(error),
+            _ => length /= 2,
         }
     }
     Ok(())
