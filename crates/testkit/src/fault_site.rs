@@ -9,7 +9,7 @@ use std::time::Duration;
 use stillpoint_ledger::app::LedgerSettings;
 use stillpoint_ledger::{JournalMode, StoreSettings, control};
 
-use crate::ledger_process::LedgerProcess;
+use crate::ledger_process::{LedgerProcess, kill_ledger};
 use crate::ledger_site::{Backup, QuietKind, service_component};
 use crate::loop_mount::{Filesystem, LoopMount};
 use crate::program::{Finished, finish, own, succeed, wait_for};
@@ -17,6 +17,9 @@ use crate::{Cgroup, CgroupFreezer, SmallDisk};
 
 /// Longer than any run of this site takes, in seconds; then it is killed and the test fails.
 const RUN_LIMIT_S: u64 = 60;
+
+/// Runs a program, with its arguments, for which the id of the machine's boot is the content of the file `$0`.
+const OTHER_BOOT: &str = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"";
 
 /// How long the acts of a run may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +39,26 @@ pub struct FaultForm {
     pub quiet: QuietKind,
     /// Whether the application runs when a run finds it.
     pub runs: bool,
-    /// Whether destination and state are on small disks of their own, which can be filled.
-    pub small_disks: bool,
+    /// Where destination and state of runs are.
+    pub layout: Layout,
+}
+
+/// Where destination and state of runs are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// The destination beside the site, the state on the disk of the machine.
+    Usual,
+    /// Both on a disk of their own that can lose its power. The site's own disk does not: an application that syncs
+    /// nothing would lose more than ours is to keep.
+    Vault,
+    /// Each on a small disk of its own, which can be filled.
+    SmallDisks,
 }
 
 impl FaultForm {
     /// A running application that is held by the freezer, and everything on one disk.
     pub fn plain(filesystem: Filesystem) -> Self {
-        Self { filesystem, quiet: QuietKind::Freeze, runs: true, small_disks: false }
+        Self { filesystem, quiet: QuietKind::Freeze, runs: true, layout: Layout::Usual }
     }
 }
 
@@ -59,9 +74,11 @@ pub struct Disks {
 /// The site. What it consists of ends in the order of the fields.
 #[derive(Debug)]
 pub struct FaultSite {
-    process: LedgerProcess,
+    /// Nothing only while the machine is down.
+    process: Option<LedgerProcess>,
     cgroup: Cgroup,
     disks: Option<Disks>,
+    vault: Option<LoopMount>,
     mount: LoopMount,
     folder: tempfile::TempDir,
     form: FaultForm,
@@ -81,9 +98,9 @@ impl FaultSite {
         if form.filesystem == Filesystem::Btrfs {
             succeed(Command::new("btrfs").args(["subvolume", "create"]).arg(&site));
         }
-        let disks = form
-            .small_disks
+        let disks = (form.layout == Layout::SmallDisks)
             .then(|| Disks { destination: SmallDisk::new(64 << 10), state: SmallDisk::new(256) });
+        let vault = (form.layout == Layout::Vault).then(|| LoopMount::new(form.filesystem, 512));
         succeed(Command::new("mkdir").arg("-p").arg(site.join("content")));
         let folder = tempfile::Builder::new().prefix("stillpoint-faults-").tempdir();
         let folder = folder.unwrap_or_else(|error| panic!("no temporary folder: {error}"));
@@ -99,7 +116,7 @@ impl FaultSite {
         if !form.runs {
             process.stop();
         }
-        let made = Self { process, cgroup, disks, mount, folder, form };
+        let made = Self { process: Some(process), cgroup, disks, vault, mount, folder, form };
         succeed(Command::new("mkdir").args(["-m", "0700"]).arg(made.backups()));
         for deadlines in [Deadlines::Patient, Deadlines::Hasty] {
             let path = made.site_file(deadlines);
@@ -143,7 +160,7 @@ impl FaultSite {
              [[component]]\nname = \"content\"\ntype = \"files\"\npath = \"{site}/content\"\n\
              provider = \"{provider}\"\n",
             backups = self.backups().display(),
-            service = service_component(self.form.quiet, self.cgroup.path(), &Self::settings(&site)),
+            service = service_component(self.form.quiet, self.cgroup.path(), &self.own_settings()),
             site = site.display(),
         )
     }
@@ -161,8 +178,25 @@ impl FaultSite {
     }
 
     fn command(&self, deadlines: Deadlines, fault: Option<&str>, arguments: &[&str]) -> Command {
+        self.command_in(None, deadlines, fault, arguments)
+    }
+
+    /// A run of the program, in another boot of the machine if a file with its id is given.
+    fn command_in(
+        &self,
+        boot: Option<&Path>,
+        deadlines: Deadlines,
+        fault: Option<&str>,
+        arguments: &[&str],
+    ) -> Command {
         let mut command = Command::new("timeout");
-        command.args(["-s", "KILL", &RUN_LIMIT_S.to_string()]).arg(self.program());
+        command.args(["-s", "KILL", &RUN_LIMIT_S.to_string()]);
+        if let Some(boot) = boot {
+            command
+                .args(["unshare", "--mount", "--propagation", "private", "sh", "-c", OTHER_BOOT])
+                .arg(boot);
+        }
+        command.arg(self.program());
         command.arg("--state-dir").arg(self.state());
         command.arg("--config").arg(self.site_file(deadlines)).arg("--json").args(arguments);
         command.env_remove("STILLPOINT_FAULT").env("STILLPOINT_ACT_LOG", self.act_log());
@@ -180,7 +214,54 @@ impl FaultSite {
 
     /// The folder with the state of runs.
     fn state(&self) -> PathBuf {
-        self.disks.as_ref().map_or(self.folder.path(), |disks| disks.state.path()).join("state")
+        match (&self.disks, &self.vault) {
+            (Some(disks), _) => disks.state.path().join("state"),
+            (None, Some(vault)) => vault.path().join("state"),
+            (None, None) => self.folder.path().join("state"),
+        }
+    }
+
+    /// The power fails, and the machine starts again: every process has ended, and of the vault only what was synced is
+    /// there. The application does not run.
+    pub fn restart(&mut self) {
+        // Ends whatever runs the application by now.
+        self.process = None;
+        let Some(vault) = &self.vault else { panic!("this site has no disk that can lose its power") };
+        vault.cut_power();
+        self.cgroup.thaw();
+        self.assert_no_process_is_left();
+        vault.mount_again();
+    }
+
+    /// Reconciles in another boot of the machine than the run that died.
+    pub fn reconcile_after_restart(&self) -> Backup {
+        let boot = self.folder.path().join("boot-id");
+        if let Err(error) = std::fs::write(&boot, "another-boot\n") {
+            panic!("{} cannot be written: {error}", boot.display());
+        }
+        self.finish(self.command_in(Some(&boot), Deadlines::Patient, None, &["reconcile"]))
+    }
+
+    /// Whether the application runs.
+    pub fn runs(&self) -> bool {
+        matches!(stillpoint_ledger::app::holder(&self.control()), Ok(Some(_)))
+    }
+
+    /// Starts the application, as the machine does when it starts. One that runs is ended before.
+    pub fn start_application(&mut self) {
+        self.process = None;
+        kill_ledger(&self.control());
+        let adopted = (self.form.quiet == QuietKind::Freeze).then_some(&self.cgroup);
+        self.process = Some(LedgerProcess::start(&self.own_settings(), adopted));
+    }
+
+    fn own_settings(&self) -> LedgerSettings {
+        Self::settings(&self.mount.path().join("site"))
+    }
+
+    /// The control socket of the application.
+    fn control(&self) -> PathBuf {
+        self.own_settings().control
     }
 
     /// The small disks; fails the test when the site has none.
@@ -221,9 +302,9 @@ impl FaultSite {
 
     /// The destination.
     pub fn backups(&self) -> PathBuf {
-        match &self.disks {
-            Some(disks) => disks.destination.path().join("backups"),
-            None => self.mount.path().join("backups"),
+        match (&self.disks, &self.vault) {
+            (Some(disks), _) => disks.destination.path().join("backups"),
+            (None, vault) => vault.as_ref().unwrap_or(&self.mount).path().join("backups"),
         }
     }
 
@@ -241,7 +322,7 @@ impl FaultSite {
     /// run.
     pub fn assert_works(&self, limit: Duration) {
         wait_for("the site is thawed", limit, || (!self.cgroup.is_frozen()).then_some(()));
-        let control = self.process.control();
+        let control = &self.control();
         if !self.form.runs {
             self.assert_no_process_is_left();
             let holder = stillpoint_ledger::app::holder(control);

@@ -46,6 +46,18 @@ pub fn ledger_arguments(settings: &LedgerSettings) -> Vec<OsString> {
     arguments
 }
 
+/// Kills whatever process runs the ledger with this control socket, and waits until it is gone.
+pub(crate) fn kill_ledger(control: &Path) {
+    let pid = holder(control).ok().flatten().and_then(|process| Pid::from_raw(process.cast_signed()));
+    if let Some(pid) = pid {
+        // It may have ended by itself meanwhile.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    wait_for("the killed ledger application is gone", PATIENCE, || {
+        matches!(holder(control), Ok(None)).then_some(())
+    });
+}
+
 /// A running ledger application. Whatever process runs the ledger at the end (it may have been stopped and started anew
 /// meanwhile) is ended with the value.
 #[derive(Debug)]
@@ -107,16 +119,9 @@ impl LedgerProcess {
 
     /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
-        let holder = holder(&self.settings.control).ok().flatten();
-        if let Some(pid) = holder.and_then(|process| Pid::from_raw(process.cast_signed())) {
-            // It may have ended by itself meanwhile.
-            let _ = kill_process(pid, Signal::KILL);
-        }
+        kill_ledger(&self.settings.control);
         let _ = self.child.kill();
         let _ = self.child.wait();
-        wait_for("the killed ledger application is gone", PATIENCE, || {
-            matches!(self::holder(&self.settings.control), Ok(None)).then_some(())
-        });
     }
 
     /// Checks the ledger where it lives; it must not run.

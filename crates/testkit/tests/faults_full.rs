@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use stillpoint_testkit::fault_site::{Deadlines, Disks, FaultForm, FaultSite};
+use stillpoint_testkit::fault_site::{Deadlines, Disks, FaultForm, FaultSite, Layout};
 use stillpoint_testkit::fault_table::{Point, place, points, try_all};
 use stillpoint_testkit::{Filesystem, SmallDisk};
 
@@ -27,7 +27,8 @@ impl Case {
 }
 
 fn start() -> FaultSite {
-    let site = FaultSite::with(FaultForm { small_disks: true, ..FaultForm::plain(Filesystem::Ext4) });
+    let site =
+        FaultSite::with(FaultForm { layout: Layout::SmallDisks, ..FaultForm::plain(Filesystem::Ext4) });
     site.acts();
     site
 }
