@@ -6,6 +6,7 @@
 mod actor;
 mod acts;
 mod begin;
+mod watch;
 mod words;
 
 use std::collections::VecDeque;

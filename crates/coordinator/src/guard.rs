@@ -38,9 +38,9 @@ enum Request {
     Arm { ticket: u64, undo: Undo },
     /// This undo is not needed any more. Not answered: it is sent while the site stands still.
     Settle { ticket: u64 },
-    /// The site may be held for so many milliseconds from now.
+    /// The site may be held, or an act of the driver's own may take, for so many milliseconds from now.
     OpenWindow { wait_ms: u64 },
-    /// The site works.
+    /// The site works, or the act was done.
     CloseWindow,
     /// The run is over and everything was taken back.
     Goodbye,
@@ -79,7 +79,8 @@ pub(crate) enum Cause {
     CoordinatorDied,
     /// The coordinator gave up the link without a goodbye.
     LinkEnded,
-    /// The site was held for longer than the window; the coordinator was ended.
+    /// The site was held for longer than the window, or an act of the driver's own passed its limit; the coordinator was
+    /// ended.
     WindowOverrun,
     /// The guard itself failed.
     GuardFailed,
@@ -91,7 +92,7 @@ impl Cause {
         match self {
             Cause::CoordinatorDied => "died",
             Cause::LinkEnded => "gave up the link to it",
-            Cause::WindowOverrun => "held the site for longer than the window",
+            Cause::WindowOverrun => "held the site for longer than the window, or hung",
             Cause::GuardFailed => "could not be watched any longer",
         }
     }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 
+use super::watch::Watch;
 use super::*;
 use crate::undo;
 
@@ -12,6 +13,7 @@ impl Driver<'_> {
     pub(super) fn begin_act(&mut self, act: Act) {
         let begun = Instant::now();
         let name = words::act_name(act, &self.names);
+        let _watch = self.limit_of(act).map(|limit| self.watch(act, limit));
         let written = self.announce(&name);
         // A thaw is never kept from happening by a journal that cannot be written.
         let anyway = matches!(act, Act::Undo(_) | Act::Clean(_) | Act::Disarm | Act::Tidy)
@@ -44,6 +46,28 @@ impl Driver<'_> {
                 self.queue.push_back((event, error));
             }
         }
+    }
+
+    /// How long what is done on this thread may take, before the guard ends the run; nothing where the window has its own
+    /// limit.
+    fn limit_of(&self, act: Act) -> Option<Duration> {
+        let deadlines = &self.settings.deadlines;
+        let limit = match act {
+            _ if self.machine.in_window() => return None,
+            // The window is open still; this act sets itself a limit once everybody was let go.
+            Act::Disarm => return None,
+            Act::Preflight | Act::Identified => deadlines.identify,
+            Act::Arm => deadlines.thaw,
+            // What is published was captured before: to sync and to verify it takes no longer.
+            Act::Seal => deadlines.capture,
+            // Of these only the line in the journal is written here; what tidy removes was prepared.
+            Act::Tidy | Act::Call(..) | Act::Undo(_) | Act::Clean(_) => deadlines.prepare,
+        };
+        Some(limit.duration())
+    }
+
+    fn watch(&self, act: Act, limit: Duration) -> Watch {
+        Watch::begin(&self.intents, &self.monitor, act, words::described(act, &self.names), limit)
     }
 
     /// Writes to the journal what is to follow.
@@ -154,6 +178,7 @@ impl Driver<'_> {
             (before, _) => before.map(|()| None)?,
         };
         let begun = Instant::now();
+        let mut watch = None;
         match act {
             Act::Preflight => self.preflight()?,
             Act::Identified => self.identified()?,
@@ -163,9 +188,8 @@ impl Driver<'_> {
             }
             Act::Disarm => {
                 self.intents.guard_is_optional();
-                let closed = self.intents.guard().close_window();
+                watch = Some(self.watch(act, self.settings.deadlines.thaw.duration()));
                 self.let_go();
-                closed.map_err(ActError::Text).map_err(failed)?;
             }
             Act::Seal => {
                 let report = self.report();
@@ -181,6 +205,7 @@ impl Driver<'_> {
             return Err(words::late(act, wait, &names));
         }
         self.settings.hook.after(name).map_err(ActError::Text).map_err(failed)?;
+        watch.map_or(Ok(()), |mut watch| watch.end()).map_err(ActError::Text).map_err(failed)?;
         refused.map_or(Ok(()), Err)
     }
 

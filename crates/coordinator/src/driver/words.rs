@@ -25,7 +25,7 @@ pub(super) fn act_name(act: Act, names: &[ComponentName]) -> String {
 }
 
 /// What an act does, for a sentence "... failed".
-fn described(act: Act, names: &[ComponentName]) -> String {
+pub(super) fn described(act: Act, names: &[ComponentName]) -> String {
     let of = |who: usize| names.get(who).map_or("?", ComponentName::as_str);
     match act {
         Act::Preflight => "the check before the run".to_owned(),

@@ -110,20 +110,23 @@ fn cases() -> Vec<(String, &'static str)> {
         "both-before",
         "both-after",
     ];
-    // Own acts run on the driver's thread, where nothing can be given up; the window of these is closed.
-    let cannot_hang = ["guard", "preflight", "identified", "arm", "disarm", "seal", "tidy"];
     let mut cases = Vec::new();
     for act in acts {
         let damages = everything.iter().filter(|damage| match act.as_str() {
+            // It is being started: nobody is there yet who could end a hang.
+            "guard" if damage.starts_with("hang") => false,
             "guard" if damage.ends_with("before") => {
                 !damage.starts_with("guard") && !damage.starts_with("both")
+            }
+            // The first begins the journal, before there is a guard.
+            act if act.starts_with("journal") && act != "journal#1" => {
+                ["fail-before", "kill-before", "kill-after", "hang-before"].contains(damage)
             }
             act if act.starts_with("journal") => {
                 ["fail-before", "kill-before", "kill-after"].contains(damage)
             }
             _ => true,
         });
-        let damages = damages.filter(|it| !it.starts_with("hang") || !cannot_hang.contains(&act.as_str()));
         cases.extend(damages.map(|damage| (act.clone(), *damage)));
     }
     cases
@@ -131,7 +134,9 @@ fn cases() -> Vec<(String, &'static str)> {
 
 /// What must hold after one fault.
 fn try_case(site: &Site, act: &str, damage: &str) {
-    let killed = damage.starts_with("kill") || damage.starts_with("both");
+    // What hangs on the driver's own thread is ended by the guard.
+    let ended = damage.starts_with("hang") && !act.contains('/');
+    let killed = ended || damage.starts_with("kill") || damage.starts_with("both");
     let mut sets = site.sets("set-").len();
     let mut told = site.run(&with(site.orders(), act, damage));
     // On a busy machine a run may miss one of its very short deadlines and give up before it comes to the act: then the
