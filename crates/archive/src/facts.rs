@@ -40,8 +40,9 @@ pub struct SetFacts {
 pub struct Kit {
     /// The running binary; becomes `CD.Latest/stillpoint`.
     pub program: PathBuf,
-    /// The site file; becomes `CD.Latest/site.toml`.
-    pub site_file: PathBuf,
+    /// The text of the site file that the run worked by; becomes `CD.Latest/site.toml`. Not its path: the file may be
+    /// edited while the run goes on.
+    pub site_file: String,
     /// The text of `CD.Latest/RECOVER.md`.
     pub recover: String,
 }

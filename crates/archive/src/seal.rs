@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
 use stillpoint_model::{ComponentName, ErrorKind};
 
 use crate::facts::{Kit, SetFacts, WriterWords};
@@ -145,38 +146,59 @@ impl Seal<'_> {
     fn write_kit(&self, kit: &Kit) -> Result<Vec<StoredFile>, ArchiveError> {
         let top = self.builder.folder();
         disk::create_folder(&top.join(KIT))?;
-        let program = self.take(&kit.program, KIT_PROGRAM, 0o700)?;
-        let site_file = self.take(&kit.site_file, KIT_SITE_FILE, 0o600)?;
+        let program = self.take_program(&kit.program)?;
         let versions = self.write_json(&format!("{KIT}/{KIT_VERSIONS}"), &self.facts.tools)?;
+        let site_file = self.take_site_file(&kit.site_file)?;
         let path = format!("{KIT}/{KIT_RECOVER}");
         disk::write_new(&top.join(&path), kit.recover.as_bytes())?;
         Ok(vec![program, site_file, versions, StoredFile::of(&top, path)?])
     }
 
-    /// Takes a file into the kit: shared with the old set's when its content is the same, else copied.
-    fn take(&self, source: &Path, name: &str, mode: u32) -> Result<StoredFile, ArchiveError> {
-        let locations = &self.builder.yard.locations;
-        let path = format!("{KIT}/{name}");
-        let target = locations.building().join(&path);
+    /// Takes the program into the kit.
+    fn take_program(&self, source: &Path) -> Result<StoredFile, ArchiveError> {
         let (sha256, bytes) =
             disk::hash_whole(source).map_err(|error| ArchiveError::io("read", source, error))?;
-        let stored = StoredFile { path, bytes, sha256: disk::hex(&sha256) };
-        let before = self.old.is_some_and(|old| old.kit.contains(&stored));
-        if before && fs::hard_link(locations.published().join(&stored.path), &target).is_ok() {
-            if stored.trouble(&locations.building()).is_none() {
-                return Ok(stored);
-            }
-            disk::remove_tree(&target)?;
+        let stored = StoredFile { path: format!("{KIT}/{KIT_PROGRAM}"), bytes, sha256: disk::hex(&sha256) };
+        if self.share(&stored)? {
+            return Ok(stored);
         }
+        let building = self.builder.folder();
         let copy = || -> io::Result<()> {
-            let mut file = disk::create_file(&target)?;
+            let mut file = disk::create_file(&building.join(&stored.path))?;
             io::copy(&mut File::open(source)?, &mut file)?;
             use std::os::unix::fs::PermissionsExt;
-            file.set_permissions(fs::Permissions::from_mode(mode))
+            file.set_permissions(fs::Permissions::from_mode(0o700))
         };
         copy().map_err(|error| ArchiveError::io("copy into the recovery kit", source, error))?;
         // Of the copy: a program that was replaced between the two readings is still what the manifest says.
-        StoredFile::of(&locations.building(), stored.path)
+        StoredFile::of(&building, stored.path)
+    }
+
+    fn take_site_file(&self, text: &str) -> Result<StoredFile, ArchiveError> {
+        let stored = StoredFile {
+            path: format!("{KIT}/{KIT_SITE_FILE}"),
+            bytes: text.len() as u64,
+            sha256: disk::hex(&Sha256::digest(text)),
+        };
+        if !self.share(&stored)? {
+            disk::write_new(&self.builder.folder().join(&stored.path), text.as_bytes())?;
+        }
+        Ok(stored)
+    }
+
+    /// Shares a file of the kit with the old set, when it is the same there.
+    fn share(&self, stored: &StoredFile) -> Result<bool, ArchiveError> {
+        let locations = &self.builder.yard.locations;
+        let target = locations.building().join(&stored.path);
+        let same = self.old.is_some_and(|old| old.kit.contains(stored));
+        if !same || fs::hard_link(locations.published().join(&stored.path), &target).is_err() {
+            return Ok(false);
+        }
+        if stored.trouble(&locations.building()).is_none() {
+            return Ok(true);
+        }
+        disk::remove_tree(&target)?;
+        Ok(false)
     }
 }
 

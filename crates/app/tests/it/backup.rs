@@ -1,6 +1,8 @@
 //! `backup`, `list`, `show`, `verify`, `reconcile`.
 
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
+use std::process::{Child, Command, Stdio};
 
 use crate::site::{Site, contents};
 
@@ -130,19 +132,24 @@ fn a_set_below_the_minimum_grade_is_not_published() {
     assert!(!site.set().exists());
 }
 
-#[test]
-fn a_second_run_at_the_same_time_is_told_who_holds_the_site() {
-    let site = Site::new();
+/// Starts a backup with a slow component; answers when that component is being captured, with what lets it go on.
+fn held_run(site: &Site, mut program: Command) -> (Child, File) {
     let fifo = site.path("wait");
-    std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    Command::new("mkfifo").arg(&fifo).status().unwrap();
     let reads = format!(
         "[[component]]\nname = \"slow\"\ntype = \"command\"\nrun = [\"/bin/cat\", \"{}\"]",
         fifo.display()
     );
     site.write_site_file("", &reads);
-    let mut first = site.command(&["backup"]).stdout(std::process::Stdio::null()).spawn().unwrap();
-    // Opens only when the command of the first run reads, so the first run holds the lock by then.
-    let mut gate = std::fs::File::options().write(true).open(&fifo).unwrap();
+    let run = program.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Opens only when the command of the run reads.
+    (run, File::options().write(true).open(&fifo).unwrap())
+}
+
+#[test]
+fn a_second_run_at_the_same_time_is_told_who_holds_the_site() {
+    let site = Site::new();
+    let (mut first, mut gate) = held_run(&site, site.command(&["backup"]));
     let done = site.run(&["backup"]).exits(11);
     assert!(done.err.contains(&first.id().to_string()), "{}", done.err);
     std::io::Write::write_all(&mut gate, b"done").unwrap();
@@ -153,26 +160,25 @@ fn a_second_run_at_the_same_time_is_told_who_holds_the_site() {
 #[test]
 fn an_interrupted_run_ends_cleanly_and_publishes_nothing() {
     let site = Site::new();
-    let fifo = site.path("wait");
-    std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
-    let reads = format!(
-        "[[component]]\nname = \"slow\"\ntype = \"command\"\nrun = [\"/bin/cat\", \"{}\"]",
-        fifo.display()
-    );
-    site.write_site_file("", &reads);
-    let mut run = site
-        .command(&["backup"])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let gate = std::fs::File::options().write(true).open(&fifo).unwrap();
+    let (mut run, gate) = held_run(&site, site.command(&["backup"]));
     let process = rustix::process::Pid::from_raw(run.id().cast_signed()).unwrap();
     rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(130));
     drop(gate);
     assert!(!site.set().exists());
     assert!(site.run(&["reconcile"]).exits(0).out.contains("Nothing was left behind"));
+}
+
+#[test]
+fn the_set_holds_the_site_file_that_the_run_worked_by() {
+    let site = Site::new();
+    let (mut run, mut gate) = held_run(&site, site.command(&["backup"]));
+    let worked_by = std::fs::read_to_string(site.path("site.toml")).unwrap();
+    std::fs::write(site.path("site.toml"), "no site file any more").unwrap();
+    std::io::Write::write_all(&mut gate, b"done").unwrap();
+    drop(gate);
+    assert_eq!(run.wait().unwrap().code(), Some(0));
+    assert_eq!(std::fs::read_to_string(site.set().join("CD.Latest/site.toml")).unwrap(), worked_by);
 }
 
 #[test]

@@ -225,11 +225,11 @@ impl TestRun {
         let root = destination.folder.as_ref().or(destination.share.as_ref()).or(destination.files.as_ref());
         let builder = SetBuilder::create(destination, &code(), &run, &*undos)?;
         let previous = BackupSet::open(&root.unwrap().join("P01Backup")).ok();
-        let (program, site_file) = (ground.join("program"), ground.join("site file.toml"));
+        let program = ground.join("program");
         if !program.exists() {
             fs::write(&program, b"#!/bin/sh\necho stillpoint\n").unwrap();
-            fs::write(&site_file, b"[site]\ncode = \"P01\"\n").unwrap();
         }
+        let site_file = "[site]\ncode = \"P01\"\n".into();
         let kit = Kit { program, site_file, recover: "# Recover\n".into() };
         let cancel = Cancel::default();
         let (ear, components) = (Arc::default(), Vec::new());

@@ -140,7 +140,7 @@ impl SiteStage<'_> {
             .ok_or_else(|| SiteError::new(ErrorKind::Bug, "the set is sealed before it was begun"))?;
         let kit = Kit {
             program: self.program.clone(),
-            site_file: self.site.path.clone(),
+            site_file: self.site.text.clone(),
             recover: recovery_kit::recover_text(self.site, &facts),
         };
         let monitor: Arc<dyn Monitor> = self.teller.clone();
