@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 
+use stillpoint_model::status::{MessageId, Severity, StatusMessage, id};
 use stillpoint_model::{Event, Grade, Monitor, Outcome, Phase};
 
 /// Colours, or none: NO_COLOR, TERM=dumb and a stream that is no terminal switch them off.
@@ -138,6 +139,18 @@ impl Screen {
         }
     }
 
+    /// A status message, if it says what nothing else on the screen does.
+    fn status(&self, message: &StatusMessage) {
+        if ONLY_AS_STATUS.contains(&message.id) {
+            let mark = match message.severity {
+                Severity::Info => self.style.dim("note:"),
+                Severity::Warning => self.style.yellow("warning:"),
+                Severity::Error => self.style.red("warning:"),
+            };
+            self.line(&format!("    {mark} {}", message.text));
+        }
+    }
+
     fn phase(&self, phase: Phase, elapsed_us: u64) {
         let name = format!("{phase:<10}");
         let name = match phase {
@@ -147,6 +160,19 @@ impl Screen {
         self.line(&format!("  {name} {:>10}", span(elapsed_us)));
     }
 }
+
+/// What is told to a person as a status message or not at all. The others repeat an event or an error.
+const ONLY_AS_STATUS: [MessageId; 9] = [
+    id::SERVICE_NOT_FOUND,
+    id::HOOK_NOT_STARTED,
+    id::RUN_RECONCILED,
+    id::GUARD_THAWED,
+    id::DESTINATION_FINDING,
+    id::HOOK_FAILED,
+    id::HOOK_TIMED_OUT,
+    id::LEFTOVERS_REMOVED,
+    id::LEFTOVERS_NOT_REMOVED,
+];
 
 impl Default for Screen {
     fn default() -> Self {
@@ -195,6 +221,7 @@ impl Monitor for Screen {
                 });
                 self.moving_line(&format!("    {name}{activity}: {files} files, {}{share}", bytes(done)));
             }
+            Event::Status(message) => self.status(&message),
             Event::RunEnded { outcome, .. } => {
                 let text = format!("Backup {outcome}");
                 self.line(&match outcome {

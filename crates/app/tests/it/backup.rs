@@ -108,6 +108,22 @@ fn the_hook_runs_after_the_backup_and_its_failure_does_not_unmake_it() {
 }
 
 #[test]
+fn a_person_is_told_what_a_dead_run_left_and_what_is_odd_about_the_destination() {
+    let site = Site::new();
+    let (mut run, gate) = held_run(&site, site.command(&["backup"]));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    drop(gate);
+    site.write_site_file("", "");
+    let done = site.run(&["backup"]).exits(0);
+    for words in ["what it left was healed", "warning: The destination: "] {
+        assert!(done.out.contains(words), "{words} is missing in\n{}", done.out);
+    }
+    let again = site.run(&["backup"]).exits(0);
+    assert!(!again.out.contains("healed"), "{}", again.out);
+}
+
+#[test]
 fn a_component_that_fails_leaves_the_last_good_set_untouched() {
     let site = Site::new();
     site.run(&["backup"]).exits(0);
