@@ -113,6 +113,9 @@ pub enum Event {
         problems: u64,
         /// How long the run took, in milliseconds.
         elapsed_ms: u64,
+        /// How the hook failed. It does not count for the verdict.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hook_failure: Option<String>,
     },
 }
 

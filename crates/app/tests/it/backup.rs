@@ -99,12 +99,19 @@ fn the_hook_runs_after_the_backup_and_its_failure_does_not_unmake_it() {
     let hook = site.path("after-backup");
     std::fs::write(&hook, "#!/bin/sh\nls \"$STILLPOINT_SET/manifest.json\"\nexit 7\n").unwrap();
     std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    site.run(&["backup"]).exits(3);
+    let done = site.run(&["backup"]).exits(0);
+    assert!(done.out.contains("Backup complete"), "{}", done.out);
+    assert!(done.out.contains("after-backup ended with exit code 7"), "{}", done.out);
     let log = std::fs::read_to_string(site.path("backups/backup.log")).unwrap();
     for number in ["5035", "5040", "5111", "5113"] {
         assert!(log.contains(&format!("STATMSG: ID={number}")), "{number} is missing in\n{log}");
     }
+    assert!(!log.contains("STATMSG: ID=5129"), "the backup was called incomplete\n{log}");
     site.run(&["verify", site.set().to_str().unwrap()]).exits(0);
+    let events = site.run(&["--json", "backup"]).exits(0).out;
+    let end: serde_json::Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+    assert_eq!((end["outcome"].as_str(), end["problems"].as_u64()), (Some("complete"), Some(0)));
+    assert!(end["hook_failure"].as_str().unwrap().contains("exit code 7"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The hook after a successful backup: found, run with a limit in its own process group, its output and end recorded. Its
-//! failure is a problem of its own and never unmakes the backup.
+//! failure is told as its own: the verdict on the backup stands by then, and it never changes it.
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use stillpoint_model::site_file::Hook;
 use stillpoint_model::status::id;
-use stillpoint_model::{Event, Monitor, Problem};
 
 use super::teller::Teller;
 
@@ -33,8 +32,13 @@ pub(crate) struct HookFacts<'a> {
     pub problems: usize,
 }
 
-/// Runs the hook of `settings`, or the default one beside `site_file` if it is there.
-pub(crate) fn run_hook(settings: &Hook, site_file: &Path, facts: &HookFacts<'_>, teller: &Teller) {
+/// Runs the hook of `settings`, or the default one beside `site_file` if it is there. Answers how it failed.
+pub(crate) fn run_hook(
+    settings: &Hook,
+    site_file: &Path,
+    facts: &HookFacts<'_>,
+    teller: &Teller,
+) -> Option<String> {
     let fallback = site_file.with_file_name(DEFAULT_NAME);
     let (program, named) = match &settings.program {
         Some(program) => (program.clone(), true),
@@ -43,29 +47,27 @@ pub(crate) fn run_hook(settings: &Hook, site_file: &Path, facts: &HookFacts<'_>,
     let shown = program.display().to_string();
     match std::fs::metadata(&program) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            teller.status(id::HOOK_NOT_FOUND, &[&shown]);
             if named {
-                problem(teller, format!("the hook {shown} is named in the site file but is not there"));
+                return not_started(teller, &shown, "it is named in the site file but is not there");
             }
-            return;
+            teller.status(id::HOOK_NOT_FOUND, &[&shown]);
+            return None;
         }
         Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => {}
-        _ => {
-            teller.status(id::HOOK_NOT_STARTED, &[&shown]);
-            problem(teller, format!("the hook {shown} is not an executable file; make it one with chmod +x"));
-            return;
-        }
+        _ => return not_started(teller, &shown, "it is not an executable file"),
     }
     match start(&program, facts) {
         Ok(child) => {
             teller.status(id::HOOK_STARTED, &[&shown]);
-            finish(child, &shown, settings.timeout.duration(), teller);
+            finish(child, &shown, settings.timeout.duration(), teller)
         }
-        Err(error) => {
-            teller.status(id::HOOK_NOT_STARTED, &[&shown]);
-            problem(teller, format!("the hook {shown} could not be started: {error}"));
-        }
+        Err(error) => not_started(teller, &shown, &error.to_string()),
     }
+}
+
+fn not_started(teller: &Teller, shown: &str, why: &str) -> Option<String> {
+    teller.status(id::HOOK_NOT_STARTED, &[shown, why]);
+    Some(format!("the hook {shown} could not be started: {why}"))
 }
 
 fn start(program: &Path, facts: &HookFacts<'_>) -> std::io::Result<Child> {
@@ -87,7 +89,7 @@ fn start(program: &Path, facts: &HookFacts<'_>) -> std::io::Result<Child> {
 }
 
 /// Waits for the end of the hook, or ends its whole group at the limit; then tells how it went.
-fn finish(mut child: Child, shown: &str, timeout: Duration, teller: &Teller) {
+fn finish(mut child: Child, shown: &str, timeout: Duration, teller: &Teller) -> Option<String> {
     let readers = [child.stdout.take().map(reader), child.stderr.take().map(reader)];
     let started = Instant::now();
     let ended = wait(&mut child, timeout);
@@ -101,16 +103,19 @@ fn finish(mut child: Child, shown: &str, timeout: Duration, teller: &Teller) {
     }
     let seconds = format!("{:.1}", started.elapsed().as_secs_f64());
     match ended {
-        Some(status) if status.success() => teller.status(id::HOOK_SUCCEEDED, &[shown, &seconds]),
+        Some(status) if status.success() => {
+            teller.status(id::HOOK_SUCCEEDED, &[shown, &seconds]);
+            None
+        }
         Some(status) => {
             let end = ending(status);
             teller.status(id::HOOK_FAILED, &[shown, &end]);
-            problem(teller, format!("the hook {shown} failed with {end}; the backup itself is good"));
+            Some(format!("the hook {shown} ended with {end}"))
         }
         None => {
             let limit = format!("{:.1}", timeout.as_secs_f64());
             teller.status(id::HOOK_TIMED_OUT, &[shown, &limit]);
-            problem(teller, format!("the hook {shown} was ended after {limit} s; the backup itself is good"));
+            Some(format!("the hook {shown} was not done within {limit} s"))
         }
     }
 }
@@ -176,10 +181,6 @@ fn ending(status: ExitStatus) -> String {
     }
 }
 
-fn problem(teller: &Teller, text: String) {
-    teller.emit(Event::Problem(Problem { component: None, path: None, text }));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,8 +188,8 @@ mod tests {
     use stillpoint_model::site_file::Wait;
     use stillpoint_model::status::MessageId;
 
-    /// Runs a hook of this shell text and returns the numbers of the messages, the problems, and the log.
-    fn run(text: Option<&str>, mode: u32, timeout: &str) -> (Vec<MessageId>, usize, String) {
+    /// Runs a hook of this shell text and returns the numbers of the messages, how it failed, and the log.
+    fn run(text: Option<&str>, mode: u32, timeout: &str) -> (Vec<MessageId>, Option<String>, String) {
         let folder = tempfile::tempdir().unwrap();
         let site_file = folder.path().join("site.toml");
         if let Some(text) = text {
@@ -208,32 +209,33 @@ mod tests {
             window_us: 1500,
             problems: 0,
         };
-        run_hook(&settings, &site_file, &facts, &teller);
-        (teller.numbers(), teller.problems().len(), teller.logged())
+        let failure = run_hook(&settings, &site_file, &facts, &teller);
+        assert!(teller.problems().is_empty(), "a hook's failure is no problem of the backup");
+        (teller.numbers(), failure, teller.logged())
     }
 
     #[test]
     fn a_hook_is_told_where_the_set_is_and_its_output_and_end_are_recorded() {
         let text = "echo \"$STILLPOINT_SET $STILLPOINT_SITE $STILLPOINT_EPOCH $STILLPOINT_OUTCOME $STILLPOINT_GRADE\"";
-        let (numbers, problems, log) = run(Some(text), 0o700, "10s");
+        let (numbers, failure, log) = run(Some(text), 0o700, "10s");
         assert_eq!(numbers, [id::HOOK_STARTED, id::HOOK_OUTPUT, id::HOOK_SUCCEEDED]);
-        assert_eq!(problems, 0);
+        assert_eq!(failure, None);
         assert!(log.contains("/backups/T01Backup T01 7 complete frozen"), "{log}");
     }
 
     #[test]
-    fn a_hook_that_fails_is_a_problem_with_its_exit_code() {
-        let (numbers, problems, log) = run(Some("echo no >&2; exit 9"), 0o700, "10s");
-        assert_eq!(numbers.last(), Some(&id::PROBLEM_RECORDED));
-        assert!(numbers.contains(&id::HOOK_FAILED) && problems == 1);
+    fn a_hook_that_fails_is_told_with_its_exit_code() {
+        let (numbers, failure, log) = run(Some("echo no >&2; exit 9"), 0o700, "10s");
+        assert_eq!(numbers.last(), Some(&id::HOOK_FAILED));
+        assert!(failure.unwrap().contains("exit code 9"));
         assert!(log.contains("exit code 9"), "{log}");
     }
 
     #[test]
     fn a_hook_that_hangs_is_ended_with_all_its_children() {
         let started = Instant::now();
-        let (numbers, problems, log) = run(Some("sleep 300 & echo $!; wait"), 0o700, "300ms");
-        assert!(numbers.contains(&id::HOOK_TIMED_OUT) && problems == 1, "{log}");
+        let (numbers, failure, log) = run(Some("sleep 300 & echo $!; wait"), 0o700, "300ms");
+        assert!(numbers.contains(&id::HOOK_TIMED_OUT) && failure.is_some(), "{log}");
         assert!(started.elapsed() < Duration::from_secs(10));
         let child = log.split("wrote: ").nth(1).and_then(|rest| rest.split(['.', '\n']).next()).unwrap();
         let alive = || {
@@ -247,10 +249,10 @@ mod tests {
     }
 
     #[test]
-    fn no_hook_is_no_problem_but_one_that_cannot_be_run_is() {
-        let (numbers, problems, _) = run(None, 0, "1s");
-        assert_eq!((numbers, problems), (vec![id::HOOK_NOT_FOUND], 0));
-        let (numbers, problems, _) = run(Some("true"), 0o600, "1s");
-        assert_eq!((numbers[0], problems), (id::HOOK_NOT_STARTED, 1));
+    fn no_hook_is_no_failure_but_one_that_cannot_be_run_is() {
+        let (numbers, failure, _) = run(None, 0, "1s");
+        assert_eq!((numbers, failure), (vec![id::HOOK_NOT_FOUND], None));
+        let (numbers, failure, _) = run(Some("true"), 0o600, "1s");
+        assert_eq!((numbers[0], failure.is_some()), (id::HOOK_NOT_STARTED, true));
     }
 }

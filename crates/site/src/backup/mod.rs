@@ -60,6 +60,8 @@ pub struct BackupReport {
     pub window: Option<Duration>,
     /// What was found on the way.
     pub problems: Vec<Problem>,
+    /// How the hook failed. It does not count for the outcome: the backup was made by then.
+    pub hook_failure: Option<String>,
     /// How long the run took.
     pub elapsed: Duration,
     /// Why it failed.
@@ -199,62 +201,58 @@ fn conclude(site: &LoadedSite, stage: SiteStage<'_>, report: RunReport, started:
     }
     let after = Instant::now();
     teller.emit(Event::PhaseStarted { phase: Phase::After });
-    match (&published, &failure) {
-        (Some(set), _) => finish_good(site, set, (&run, epoch, grade), report.window, &teller),
-        (None, error) => {
-            let why = error.as_ref().map_or_else(|| "unknown".to_owned(), |error| chain(error));
-            teller.status(id::TASK_ABORTED, &[&why]);
-            teller.status(id::BACKUP_FAILED, &[&why]);
-            teller.line("Backup failed. The last good set is untouched.");
-        }
-    }
-    let elapsed_us = u64::try_from(after.elapsed().as_micros()).unwrap_or(u64::MAX);
-    teller.emit(Event::PhaseEnded { phase: Phase::After, elapsed_us });
+    // The verdict is that on the set. What the hook does comes after it.
     let problems = teller.problems();
     let outcome = match (&published, problems.is_empty()) {
         (None, _) => Outcome::Failed,
         (Some(_), true) => Outcome::Complete,
         (Some(_), false) => Outcome::Incomplete,
     };
+    let hook_failure = match (&published, &failure) {
+        (Some(set), _) => {
+            tell_good(&teller, problems.len());
+            let window_us = report.window.map_or(0, |it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX));
+            let facts = hook::HookFacts {
+                set: set.folder(),
+                site: site.file.site.code.as_str(),
+                run: run.as_str(),
+                epoch: epoch.0,
+                outcome: &outcome.to_string(),
+                grade: &grade.map_or_else(String::new, |grade| grade.to_string()),
+                window_us,
+                problems: problems.len(),
+            };
+            hook::run_hook(&site.file.hook, &site.path, &facts, &teller)
+        }
+        (None, error) => {
+            let why = error.as_ref().map_or_else(|| "unknown".to_owned(), |error| chain(error));
+            teller.status(id::TASK_ABORTED, &[&why]);
+            teller.status(id::BACKUP_FAILED, &[&why]);
+            None
+        }
+    };
+    let elapsed_us = u64::try_from(after.elapsed().as_micros()).unwrap_or(u64::MAX);
+    teller.emit(Event::PhaseEnded { phase: Phase::After, elapsed_us });
     let elapsed = started.elapsed();
     teller.emit(Event::RunEnded {
         outcome,
         grade: published.as_ref().and(grade),
         problems: problems.len() as u64,
         elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        hook_failure: hook_failure.clone(),
     });
     let set = published.as_ref().map(|set| set.folder().to_path_buf());
     copy_log(&teller, set.as_deref());
-    BackupReport { run, epoch, outcome, grade, set, window: report.window, problems, elapsed, failure }
+    let window = report.window;
+    BackupReport { run, epoch, outcome, grade, set, window, problems, hook_failure, elapsed, failure }
 }
 
-fn finish_good(
-    site: &LoadedSite,
-    set: &BackupSet,
-    (run, epoch, grade): (&RunId, EpochNumber, Option<Grade>),
-    window: Option<Duration>,
-    teller: &Teller,
-) {
-    let problems = teller.problems().len();
+fn tell_good(teller: &Teller, problems: usize) {
     teller.status(id::TASK_COMPLETED, &[]);
-    if problems == 0 {
-        teller.line("Backup completed");
-        teller.status(id::BACKUP_COMPLETED, &[]);
-    } else {
-        teller.line(&format!("Backup completed with {problems} problems"));
-        teller.status(id::BACKUP_INCOMPLETE, &[&problems.to_string()]);
+    match problems {
+        0 => teller.status(id::BACKUP_COMPLETED, &[]),
+        count => teller.status(id::BACKUP_INCOMPLETE, &[&count.to_string()]),
     }
-    let facts = hook::HookFacts {
-        set: set.folder(),
-        site: site.file.site.code.as_str(),
-        run: run.as_str(),
-        epoch: epoch.0,
-        outcome: if problems == 0 { "complete" } else { "incomplete" },
-        grade: &grade.map_or_else(String::new, |grade| grade.to_string()),
-        window_us: window.map_or(0, |window| u64::try_from(window.as_micros()).unwrap_or(u64::MAX)),
-        problems,
-    };
-    hook::run_hook(&site.file.hook, &site.path, &facts, teller);
 }
 
 /// The set gets its own copy of the log of the run that made it.
