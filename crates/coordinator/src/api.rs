@@ -64,17 +64,20 @@ pub struct StageError {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What the site itself does in a run, at the places where it is not a writer's turn. The driver calls it on the thread of
-/// [`crate::run`]; checks that took longer than the deadline for identify fail the run.
-pub trait Stage {
+/// What the site itself does in a run, at the places where it is not a writer's turn. The driver calls each on a thread of
+/// its own and gives it up at its deadline (that of identify for the checks, that of capture for the seal): a destination
+/// that does not answer must not hold the run for ever. One that was given up may come back late; no other is called after
+/// it, and it must not register or publish anything then.
+pub trait Stage: Send + Sync {
     /// Checks the destination and creates the set's building folder. Registers the undo for it first.
-    fn preflight(&mut self, undos: &dyn UndoLog) -> Result<(), StageError>;
+    fn preflight(&self, undos: &dyn UndoLog) -> Result<(), StageError>;
     /// All components are described: checks what needs the descriptions (room, destination inside a source).
-    fn identified(&mut self, components: &[(ComponentName, Description)]) -> Result<(), StageError>;
-    /// The sink for a component.
+    fn identified(&self, components: &[(ComponentName, Description)]) -> Result<(), StageError>;
+    /// The sink for a component. Called by the driver itself: touches no disk.
     fn sink(&self, component: &ComponentName) -> Box<dyn CaptureSink>;
-    /// Publishes the set (or refuses it, below the minimum grade). Called with what was captured.
-    fn seal(&mut self, report: &RunReport) -> Result<(), StageError>;
+    /// Publishes the set (or refuses it, below the minimum grade). Called with what was captured. Once `cancel` is set
+    /// nothing is published any more.
+    fn seal(&self, report: &RunReport, cancel: &Cancel) -> Result<(), StageError>;
 }
 
 /// A component as it came out of a run.

@@ -5,6 +5,7 @@
 
 mod actor;
 mod acts;
+mod apart;
 mod begin;
 mod watch;
 mod words;
@@ -40,9 +41,9 @@ const GUARD_GRACE: Duration = Duration::from_millis(500);
 const MARGIN_MAX: Duration = Duration::from_millis(100);
 
 /// Runs one epoch: all phases but `after`, which is the caller's. Returns when the site works again and every writer that
-/// was called was released, whatever happened; only a writer that hangs is left behind, and takes itself back when it
-/// can. Call it holding the lock, after [`crate::reconcile`].
-pub fn run(settings: RunSettings, participants: Vec<Participant>, stage: &mut dyn Stage) -> RunReport {
+/// was called was released, whatever happened; only what hangs is left behind: a writer, which takes itself back when it
+/// can, or an act of the site's own on a destination that does not answer. Call it holding the lock, after [`crate::reconcile`].
+pub fn run(settings: RunSettings, participants: Vec<Participant>, stage: Arc<dyn Stage>) -> RunReport {
     let names = participants.iter().map(|it| it.component.clone()).collect();
     match Driver::begin(settings, participants, names, stage) {
         Ok(driver) => driver.drive(),
@@ -88,9 +89,10 @@ struct Known {
     captured: Option<Captured>,
 }
 
-struct Driver<'a> {
+struct Driver {
     settings: RunSettings,
-    stage: &'a mut dyn Stage,
+    stage: Arc<dyn Stage>,
+    apart: apart::Apart,
     names: Vec<ComponentName>,
     known: Vec<Known>,
     workspaces: Vec<std::path::PathBuf>,
@@ -115,7 +117,7 @@ struct Driver<'a> {
     not_undone: Vec<String>,
 }
 
-impl<'a> Driver<'a> {
+impl Driver {
     fn drive(mut self) -> RunReport {
         self.change_phase();
         let mut acts = vec![Act::Preflight];
@@ -254,15 +256,22 @@ impl<'a> Driver<'a> {
     fn expired(&mut self) -> Option<(phases::Event, Option<StageError>)> {
         let now = Instant::now();
         let place = self.pending.iter().position(|it| it.deadline <= now)?;
-        if let Act::Call(_, who) = self.pending[place].act
-            && !self.actors[who].abandon()
-        {
+        let given_up = match self.pending[place].act {
+            Act::Call(_, who) => self.actors[who].abandon(),
+            Act::Undo(_) | Act::Clean(_) => true,
+            _ => self.apart.abandon(),
+        };
+        if !given_up {
             // It ended in this moment: its end is in the channel.
             return None;
         }
         let Pending { act, wait, cancel, .. } = self.pending.swap_remove(place);
         cancel.cancel();
-        let error = words::late(act, wait, &self.names);
+        let error = if self.cancelled && act == Act::Seal {
+            words::cancelled_seal()
+        } else {
+            words::late(act, wait, &self.names)
+        };
         if matches!(act, Act::Undo(_)) {
             self.not_undone.push(error.text.clone());
         }
@@ -287,8 +296,14 @@ impl<'a> Driver<'a> {
                 self.give_up();
             }
             // A later failure of a run that is given up anyway is in the journal and was told with its step.
-            Some(error) if !self.machine.failed() => self.problem(chain(&error)),
+            Some(error) if !self.machine.failed() && event != phases::Event::Cancelled => {
+                self.problem(chain(&error));
+            }
             _ => {}
+        }
+        if event == phases::Event::Cancelled {
+            // Also what does not fail by it: a seal that has not come to its exchange yet ends without it.
+            self.give_up();
         }
         if let Some(force) = self.window.and_then(|window| window.force) {
             let thaws = |act: Act| matches!(act, Act::Call(Step::Thaw, _) | Act::Undo(_));
@@ -308,8 +323,9 @@ impl<'a> Driver<'a> {
     fn give_up(&mut self) {
         let soon = Instant::now() + self.settings.deadlines.thaw.duration();
         for pending in &mut self.pending {
-            if !matches!(pending.act, Act::Call(Step::Thaw | Step::Release, _) | Act::Undo(_) | Act::Clean(_))
-            {
+            let takes_back = matches!(pending.act, Act::Call(Step::Thaw | Step::Release, _))
+                || matches!(pending.act, Act::Undo(_) | Act::Clean(_) | Act::Tidy);
+            if !takes_back {
                 pending.cancel.cancel();
                 pending.deadline = pending.deadline.min(soon);
             }

@@ -40,7 +40,8 @@ pub(crate) enum Event {
     Described(usize, Level),
     /// An act failed.
     Failed(Act),
-    /// An act of a participant was not done in time, and what it waits for cannot be told: it hangs.
+    /// An act was not done in time, and what it waits for cannot be told: it hangs. Not for [`Act::Arm`] and
+    /// [`Act::Disarm`].
     Late(Act),
     /// The window passed.
     Overrun,
@@ -218,9 +219,9 @@ impl Machine {
     }
 
     fn not_done(&mut self, act: Act, late: bool, acts: &mut Vec<Act>) -> bool {
-        let own =
-            matches!(act, Act::Preflight | Act::Identified | Act::Arm | Act::Disarm | Act::Seal | Act::Tidy);
-        if (own && late) || !self.take(act) {
+        // These two ask the guard, which is lost when it does not answer in a second.
+        let cannot_hang = matches!(act, Act::Arm | Act::Disarm);
+        if (cannot_hang && late) || !self.take(act) {
             return false;
         }
         // The set is published when a release fails, and the site works when the guard cannot be disarmed: problems.

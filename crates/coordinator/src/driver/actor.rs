@@ -15,9 +15,9 @@ use stillpoint_model::{
     Cancel, CaptureSink, Captured, Context, Deadline, Description, Step, Urgency, Writer, WriterError,
 };
 
-use crate::ActHook;
 use crate::intents::Intents;
 use crate::phases::Act;
+use crate::{ActHook, StageError};
 
 /// What a call to a writer gave.
 pub(super) enum Output {
@@ -31,6 +31,8 @@ pub(super) enum Output {
 pub(super) enum ActError {
     /// The writer said no.
     Writer(WriterError),
+    /// The site's own act failed.
+    Stage(StageError),
     /// The hook said no, or something of our own failed.
     Text(String),
     /// It panicked.

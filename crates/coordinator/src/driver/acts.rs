@@ -1,15 +1,14 @@
 //! Beginning the acts, one kind each.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicBool;
 
 use super::watch::Watch;
 use super::*;
 use crate::undo;
 
-impl Driver<'_> {
-    /// Begins an act. One of a participant goes on on its own thread; one of the site's own is done when this returns,
-    /// and its end is in the queue.
+impl Driver {
+    /// Begins an act. It goes on on a thread of its own; only the two that ask the guard are done when this returns, and
+    /// their end is in the queue.
     pub(super) fn begin_act(&mut self, act: Act) {
         let begun = Instant::now();
         let name = words::act_name(act, &self.names);
@@ -34,7 +33,8 @@ impl Driver<'_> {
             Act::Call(step, who) => self.call(step, who),
             Act::Undo(who) => self.carry_out(act, who, &[Urgency::Thaw]),
             Act::Clean(who) => self.carry_out(act, who, &[Urgency::Thaw, Urgency::Release]),
-            _ => {
+            Act::Preflight | Act::Identified | Act::Seal | Act::Tidy => self.begin_apart(act, name),
+            Act::Arm | Act::Disarm => {
                 let done = catch_unwind(AssertUnwindSafe(|| self.own(act, &name)));
                 let result = done.unwrap_or_else(|panic| {
                     Err(own(ActError::Panic(actor::panic_text(&*panic)), act, &self.names))
@@ -56,12 +56,9 @@ impl Driver<'_> {
             _ if self.machine.in_window() => return None,
             // The window is open still; this act sets itself a limit once everybody was let go.
             Act::Disarm => return None,
-            Act::Preflight | Act::Identified => deadlines.identify,
             Act::Arm => deadlines.thaw,
-            // What is published was captured before: to sync and to verify it takes no longer.
-            Act::Seal => deadlines.capture,
-            // Of these only the line in the journal is written here; what tidy removes was prepared.
-            Act::Tidy | Act::Call(..) | Act::Undo(_) | Act::Clean(_) => deadlines.prepare,
+            // Of these only the line in the journal is written here.
+            _ => deadlines.prepare,
         };
         Some(limit.duration())
     }
@@ -167,7 +164,7 @@ impl Driver<'_> {
         }
     }
 
-    /// An act of the site's own, or of the driver's, on this thread.
+    /// The window is opened or closed, on this thread.
     fn own(&mut self, act: Act, name: &str) -> Result<(), StageError> {
         let names = self.names.clone();
         let failed = |why| own(why, act, &names);
@@ -177,57 +174,18 @@ impl Driver<'_> {
             (Err(error), Act::Disarm) => Some(error),
             (before, _) => before.map(|()| None)?,
         };
-        let begun = Instant::now();
         let mut watch = None;
-        match act {
-            Act::Preflight => self.preflight()?,
-            Act::Identified => self.identified()?,
-            Act::Arm => {
-                let wait = self.settings.deadlines.window.duration() + GUARD_GRACE;
-                self.intents.guard().open_window(wait).map_err(ActError::Text).map_err(failed)?;
-            }
-            Act::Disarm => {
-                self.intents.guard_is_optional();
-                watch = Some(self.watch(act, self.settings.deadlines.thaw.duration()));
-                self.let_go();
-            }
-            Act::Seal => {
-                let report = self.report();
-                self.stage.seal(&report)?;
-                // The set is published: nothing of what led to it is to be taken back.
-                self.intents.settle_all(None);
-            }
-            Act::Tidy => self.tidy().map_err(failed)?,
-            Act::Call(..) | Act::Undo(_) | Act::Clean(_) => {}
-        }
-        let wait = self.settings.deadlines.identify.duration();
-        if matches!(act, Act::Preflight | Act::Identified) && begun.elapsed() > wait {
-            return Err(words::late(act, wait, &names));
+        if act == Act::Disarm {
+            self.intents.guard_is_optional();
+            watch = Some(self.watch(act, self.settings.deadlines.thaw.duration()));
+            self.let_go();
+        } else {
+            let wait = self.settings.deadlines.window.duration() + GUARD_GRACE;
+            self.intents.guard().open_window(wait).map_err(ActError::Text).map_err(failed)?;
         }
         self.settings.hook.after(name).map_err(ActError::Text).map_err(failed)?;
         watch.map_or(Ok(()), |mut watch| watch.end()).map_err(ActError::Text).map_err(failed)?;
         refused.map_or(Ok(()), Err)
-    }
-
-    fn preflight(&mut self) -> Result<(), StageError> {
-        let undos = OwnIntents {
-            intents: self.intents.clone(),
-            owner: None,
-            component: None,
-            abandoned: std::sync::Arc::new(AtomicBool::new(false)),
-        };
-        self.stage.preflight(&undos)?;
-        for workspace in &self.workspaces {
-            std::fs::create_dir_all(workspace)
-                .map_err(|error| crate::lock::io_error("create the folder", workspace, error))?;
-        }
-        Ok(())
-    }
-
-    fn identified(&mut self) -> Result<(), StageError> {
-        let described = |known: &Known| Some((known.name.clone(), known.description.clone()?));
-        let components: Vec<_> = self.known.iter().filter_map(described).collect();
-        self.stage.identified(&components)
     }
 
     /// The site works: what was kept in memory is written and told. Harmless when nothing was.
@@ -242,14 +200,6 @@ impl Driver<'_> {
             // The next act that is announced will fail on it, unless it came right.
             self.problem(format!("the journal could not be written after the thaw: {error}"));
         }
-    }
-
-    /// Takes back what the site's own acts registered. Beside a writer that hangs nothing is settled: it may still put
-    /// something there.
-    fn tidy(&mut self) -> Result<(), ActError> {
-        let settle = !self.actors.iter().any(Actor::is_abandoned);
-        let failures = self.intents.carry_out(None, &[Urgency::Thaw, Urgency::Release], settle);
-        if failures.is_empty() { Ok(()) } else { Err(ActError::Text(failures.join("; "))) }
     }
 }
 

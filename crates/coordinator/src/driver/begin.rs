@@ -2,13 +2,13 @@
 
 use super::*;
 
-impl<'a> Driver<'a> {
+impl Driver {
     /// Opens the journal, starts the guard and the threads. Nothing was done to the site when this fails.
     pub(super) fn begin(
         settings: RunSettings,
         participants: Vec<Participant>,
         names: Vec<ComponentName>,
-        stage: &'a mut dyn Stage,
+        stage: Arc<dyn Stage>,
     ) -> Result<Self, Refused> {
         let refuse =
             |what: &str, reason: String| Box::new((words::cannot_begin(what, reason), names.clone()));
@@ -41,6 +41,7 @@ impl<'a> Driver<'a> {
         Ok(Self {
             settings,
             stage,
+            apart: apart::Apart::default(),
             names,
             known,
             workspaces,

@@ -65,6 +65,7 @@ pub(super) fn failure(act: Act, why: ActError, cancelled: bool, names: &[Compone
                 source: Some(Box::new(source)),
             }
         }
+        ActError::Stage(error) => error,
         ActError::Text(reason) => error(
             ErrorKind::Environment,
             format!("{what} failed: {reason}"),
@@ -108,12 +109,31 @@ pub(super) fn late(act: Act, wait: Duration, names: &[ComponentName]) -> StageEr
             Step::Capture => "capture",
         },
         Act::Preflight | Act::Identified => "identify",
+        Act::Seal => "capture",
+        Act::Clean(_) | Act::Tidy => "prepare",
         _ => "thaw",
     };
+    let text = format!("{} was not done within {wait:?}", described(act, names));
+    match act {
+        Act::Preflight | Act::Identified | Act::Seal | Act::Tidy => error(
+            ErrorKind::Environment,
+            text,
+            &format!("See whether the destination answers, or raise deadlines.{key} in the site file."),
+        ),
+        _ => error(
+            ErrorKind::Component,
+            text,
+            &format!("See what held it up, or raise deadlines.{key} in the site file."),
+        ),
+    }
+}
+
+/// The run was cancelled while the set was sealed, and that did not end.
+pub(super) fn cancelled_seal() -> StageError {
     error(
-        ErrorKind::Component,
-        format!("{} was not done within {wait:?}", described(act, names)),
-        &format!("See what held it up, or raise deadlines.{key} in the site file."),
+        ErrorKind::Cancelled,
+        "the run was cancelled, and publishing the set did not end in time".to_owned(),
+        "The site works. See whether the destination answers; the set there is either the last one or the new one, whole.",
     )
 }
 

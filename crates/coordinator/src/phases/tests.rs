@@ -126,11 +126,11 @@ fn alphabet(levels: &[Level]) -> Vec<Event> {
 
 /// Whether the event may come in this state, said in other words than the machine's.
 fn possible(walked: &Walked, event: Event) -> bool {
-    let own = |act: Act| !matches!(act, Act::Call(..) | Act::Undo(_) | Act::Clean(_));
     match event {
         Event::Described(who, _) => walked.under_way.contains(&Act::Call(Step::Identify, who)),
         Event::Done(Act::Call(Step::Identify, _)) => false,
-        Event::Late(act) => !own(act) && walked.under_way.contains(&act),
+        Event::Late(Act::Arm | Act::Disarm) => false,
+        Event::Late(act) => walked.under_way.contains(&act),
         Event::Done(act) | Event::Failed(act) => walked.under_way.contains(&act),
         Event::Overrun => walked.machine.in_window(),
         Event::GuardLost | Event::Cancelled => !walked.tidied,

@@ -22,7 +22,7 @@ const LANES: usize = 4;
 
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 14] = [
+const TESTS: [Test; 16] = [
     ("a_run_without_faults_is_whole_and_tells_nothing_while_the_site_stands_still", whole_run),
     ("after_any_fault_at_any_act_the_site_works_and_the_next_run_is_whole", sweep),
     ("the_guard_survives_the_death_of_the_whole_process_group_and_thaws", process_group),
@@ -34,6 +34,8 @@ const TESTS: [Test; 14] = [
     ("a_thaw_that_fails_with_its_undos_is_loud_and_reconcile_heals_it", not_thawed),
     ("a_guard_that_does_not_answer_costs_the_run_before_the_freeze_and_not_after_it", mute_guard),
     ("a_cancel_while_the_site_stands_still_thaws_it", cancelled),
+    ("a_destination_that_does_not_answer_ends_the_run_at_the_deadline_of_the_act", dead_destination),
+    ("a_cancel_ends_a_run_whose_destination_does_not_answer", cancelled_dead_destination),
     ("a_writer_that_panics_while_the_site_stands_still_does_not_hold_it", panicked),
     ("a_second_run_is_refused_while_the_first_goes_on", busy),
     ("the_driver_itself_adds_less_than_a_millisecond_to_the_window", fast),
@@ -135,7 +137,8 @@ fn cases() -> Vec<(String, &'static str)> {
 /// What must hold after one fault.
 fn try_case(site: &Site, act: &str, damage: &str) {
     // What hangs on the driver's own thread is ended by the guard.
-    let ended = damage.starts_with("hang") && !act.contains('/');
+    let own_thread = ["arm", "disarm"].contains(&act) || act.starts_with("journal");
+    let ended = damage.starts_with("hang") && own_thread;
     let killed = ended || damage.starts_with("kill") || damage.starts_with("both");
     let mut sets = site.sets("set-").len();
     let mut told = site.run(&with(site.orders(), act, damage));
@@ -157,8 +160,9 @@ fn try_case(site: &Site, act: &str, damage: &str) {
     if let Some(told) = &told {
         assert_eq!(told["not_undone"], Value::Array(vec![]));
         let published = site.sets("set-").len() > sets;
-        // A hook that fails after the seal finds the set published.
-        let consistent = published == told["failure"].is_null() || (act, damage) == ("seal", "fail-after");
+        // What fails or hangs after the seal finds the set published.
+        let after_the_seal = act == "seal" && ["fail-after", "hang-after"].contains(&damage);
+        let consistent = published == told["failure"].is_null() || after_the_seal;
         assert!(consistent, "published: {published}, {}", told["failure"]);
         let harmless =
             act.starts_with("release") || ["tidy", "disarm"].contains(&act) || damage.starts_with("guard");
@@ -290,6 +294,33 @@ fn cancelled() {
     let site = Site::new();
     for act in ["prepare/app", "freeze/db", "cut/app", "thaw/db", "capture/app"] {
         let told = site.run(&with(site.orders(), act, "cancel-before")).unwrap();
+        assert_eq!(told["kind"], "cancelled", "{act}: {told}");
+        assert!(site.works_within(Duration::from_secs(1)));
+        site.check_next_run();
+    }
+}
+
+fn dead_destination() {
+    let site = Site::new();
+    for act in ["preflight", "identified", "seal", "tidy"] {
+        let told = site.run(&with(site.orders(), act, "hang-before")).expect("it does not end");
+        let text = told.to_string();
+        assert!(text.contains("was not done within 250ms"), "{act}: {text}");
+        // Only what is cleared away at the end does not cost the set.
+        assert_eq!(told["failure"].is_null(), act == "tidy", "{act}: {}", told["failure"]);
+        assert_eq!(told["not_undone"], Value::Array(vec![]));
+        assert!(site.works_within(Duration::from_secs(1)));
+        site.check_next_run();
+    }
+}
+
+fn cancelled_dead_destination() {
+    let site = Site::new();
+    for act in ["preflight", "identified", "seal"] {
+        // An hour and more for what hangs; a cancel cuts it down to the deadline of a thaw.
+        let orders = Orders { deadline_ms: 4_000_000, thaw_ms: 200, ..site.orders() };
+        let told = site.run(&with(with(orders, act, "cancel-before"), act, "hang-before"));
+        let told = told.expect("it does not end");
         assert_eq!(told["kind"], "cancelled", "{act}: {told}");
         assert!(site.works_within(Duration::from_secs(1)));
         site.check_next_run();

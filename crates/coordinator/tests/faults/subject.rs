@@ -30,6 +30,8 @@ pub struct Orders {
     pub faults: Vec<(String, String)>,
     pub deadline_ms: u64,
     pub window_ms: u64,
+    /// The deadline of a thaw, when it is another one.
+    pub thaw_ms: u64,
     /// Stay for so long after the run, before the report is told.
     pub linger_ms: u64,
     /// Writers that hold nothing, to measure the driver alone.
@@ -251,7 +253,7 @@ fn failed(text: &str, error: impl std::error::Error + Send + Sync + 'static) -> 
 }
 
 impl Stage for Building {
-    fn preflight(&mut self, undos: &dyn UndoLog) -> Result<(), StageError> {
+    fn preflight(&self, undos: &dyn UndoLog) -> Result<(), StageError> {
         let undo = Undo::RemoveTree { path: self.folder.clone(), run: self.run.to_string() };
         assert_eq!(undo.urgency(), Urgency::Release);
         undos.intend(undo).map_err(|error| failed("no undo", error))?;
@@ -264,7 +266,7 @@ impl Stage for Building {
             .map_err(|error| failed("no marker", error))
     }
 
-    fn identified(&mut self, components: &[(ComponentName, Description)]) -> Result<(), StageError> {
+    fn identified(&self, components: &[(ComponentName, Description)]) -> Result<(), StageError> {
         assert_eq!(components.len(), 3);
         Ok(())
     }
@@ -273,12 +275,15 @@ impl Stage for Building {
         Box::new(Sink(self.folder.join(component.as_str())))
     }
 
-    fn seal(&mut self, report: &RunReport) -> Result<(), StageError> {
+    fn seal(&self, report: &RunReport, cancel: &Cancel) -> Result<(), StageError> {
         for component in &report.components {
             // One application is only held: nothing in the set may be called better than this.
             assert_eq!(component.captured.as_ref().unwrap().grade, Grade::Crash);
         }
         assert!(report.window.is_some() && report.cut_at.is_some());
+        if cancel.is_cancelled() {
+            return Err(failed("cancelled", std::io::Error::from(std::io::ErrorKind::Interrupted)));
+        }
         let published = fs::write(self.folder.join("manifest"), "whole")
             .and_then(|()| fs::remove_file(self.folder.join(Undo::MARKER)))
             .and_then(|()| fs::rename(&self.folder, &self.set));
@@ -339,6 +344,7 @@ pub fn main(orders: &str) -> u8 {
     });
     let listener = Arc::new(Listener { orders: orders.clone(), heard: Mutex::new(Vec::new()) });
     let wait = format!("{}ms", orders.deadline_ms).parse().unwrap();
+    let thaw_ms = if orders.thaw_ms == 0 { orders.deadline_ms } else { orders.thaw_ms };
     let settings = RunSettings {
         site,
         run: run_id.clone(),
@@ -348,7 +354,7 @@ pub fn main(orders: &str) -> u8 {
             prepare: wait,
             freeze: wait,
             snapshot: wait,
-            thaw: wait,
+            thaw: format!("{thaw_ms}ms").parse().unwrap(),
             window: format!("{}ms", orders.window_ms).parse().unwrap(),
             capture: wait,
         },
@@ -359,7 +365,7 @@ pub fn main(orders: &str) -> u8 {
         hook: hook.clone(),
     };
     let sets = orders.root.join("sets");
-    let mut stage = Building {
+    let stage = Building {
         folder: sets.join(format!("building-{run_id}")),
         set: sets.join(format!("set-{run_id}")),
         run: run_id,
@@ -367,7 +373,7 @@ pub fn main(orders: &str) -> u8 {
     let mark = format!("{}-taken-back", stage.folder.display());
     let participants = participants(&orders, &stage.folder.join("work"));
     let begun = Instant::now();
-    let report = run(settings, participants, &mut stage);
+    let report = run(settings, participants, Arc::new(stage));
     let elapsed = begun.elapsed();
     std::thread::sleep(Duration::from_millis(orders.linger_ms));
     let told = json!({
