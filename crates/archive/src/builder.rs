@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stillpoint_model::site_file::{Destination, Task};
 use stillpoint_model::{
-    CaptureSink, ComponentName, ErrorKind, Monitor, RunId, SiteCode, Ticket, Undo, UndoError, UndoLog,
+    Cancel, CaptureSink, ComponentName, ErrorKind, Monitor, RunId, SiteCode, Ticket, Undo, UndoError, UndoLog,
 };
 
 use crate::facts::{Kit, SetFacts};
@@ -27,6 +27,7 @@ pub struct SetBuilder {
     /// Open since before the first byte was written: a failed write in the background is told by the sync.
     pub(crate) file_systems: Vec<(File, PathBuf)>,
     tickets: Vec<Ticket>,
+    pub(crate) cancel: Cancel,
 }
 
 /// What the builder shares with its sinks.
@@ -97,7 +98,8 @@ impl SetBuilder {
         {
             disk::create_folder(&folder)?;
         }
-        Ok(Self { yard, site: code.clone(), run: run.clone(), file_systems, tickets })
+        let (site, run, cancel) = (code.clone(), run.clone(), Cancel::default());
+        Ok(Self { yard, site, run, file_systems, tickets, cancel })
     }
 
     /// How much of the destination must stay free while data comes in, in percent; without it, what a site file without
@@ -105,6 +107,13 @@ impl SetBuilder {
     #[must_use]
     pub fn keep_free_percent(self, percent: u8) -> Self {
         self.yard.keep_free_percent.store(percent, Ordering::Relaxed);
+        self
+    }
+
+    /// Once `cancel` is set nothing is published any more: a publish that has not come to its exchange ends without it.
+    #[must_use]
+    pub fn cancelled_by(mut self, cancel: &Cancel) -> Self {
+        self.cancel = cancel.clone();
         self
     }
 

@@ -129,6 +129,14 @@ pub(crate) fn not_mounted(folder: &Path, canonical: &Path) -> Option<Finding> {
     Some(Finding::fatal(text, remedy))
 }
 
+/// The folder of the destination that holds the set, if it is there and, where it is a share, mounted: then something can
+/// be written there before it is checked in full.
+pub fn standing_root(destination: &Destination) -> Option<PathBuf> {
+    let (root, _) = roots(destination).ok()?;
+    let mounted = destination.share.as_deref().is_none_or(|share| share_missing(share).is_none());
+    (mounted && root.is_dir()).then_some(root)
+}
+
 /// Like [`not_mounted`], for a path that may not exist yet.
 pub(crate) fn share_missing(folder: &Path) -> Option<Finding> {
     match settle(folder) {

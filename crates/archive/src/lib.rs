@@ -36,7 +36,7 @@ mod sums;
 mod verify;
 
 pub use builder::SetBuilder;
-pub use destination::{Finding, check_destination};
+pub use destination::{Finding, check_destination, standing_root};
 pub use error::ArchiveError;
 pub use facts::{Kit, SetFacts};
 pub use heal::heal;

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stillpoint_model::{Cancel, ErrorKind, Event, Monitor, Outcome, Problem};
+use stillpoint_model::{ErrorKind, Event, Monitor, Outcome, Problem};
 
 use crate::facts::{Kit, SetFacts};
 use crate::layout::{Place, WORK};
@@ -107,6 +107,13 @@ impl<'a> Publication<'a> {
         self.faults.reached(PublishStep::ManifestWritten)?;
         self.verify(&manifest)?;
         self.faults.reached(PublishStep::Verified)?;
+        if self.builder.cancel.is_cancelled() {
+            return Err(ArchiveError::new(
+                ErrorKind::Cancelled,
+                "the run was cancelled before the set was published",
+            )
+            .with_hint("the last good set is untouched"));
+        }
         self.swap()?;
         let removed = self.remove_old();
         if let Err(error) = removed {
@@ -178,8 +185,8 @@ impl<'a> Publication<'a> {
             set: locations.published(),
             databases: old.databases.as_ref().map(|part| part.folder.clone()),
         });
-        let report =
-            verify::check(manifest, &roots, &Reading::Written { old }, self.monitor, &Cancel::default())?;
+        let reading = Reading::Written { old };
+        let report = verify::check(manifest, &roots, &reading, self.monitor, &self.builder.cancel)?;
         let Some(first) = report.damage.first() else { return Ok(()) };
         let path = first.path.as_deref().unwrap_or("the set");
         let text = format!(

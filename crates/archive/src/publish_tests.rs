@@ -12,11 +12,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use stillpoint_model::ErrorKind;
 use stillpoint_model::site_file::Destination;
+use stillpoint_model::{Cancel, ErrorKind};
 use support::*;
 
-use crate::publish::{Faults, Publication, PublishStep};
+use crate::publish::{Faults, NoFaults, Publication, PublishStep};
 use crate::{ArchiveError, BackupSet};
 
 const STEPS: [PublishStep; 11] = [
@@ -289,4 +289,36 @@ fn what_was_written_wrongly_is_never_published() {
     assert_eq!(error.kind, ErrorKind::Damaged);
     assert!(error.text.contains("folder/big"), "{}", error.text);
     assert_eq!(damage(&BackupSet::open(old.folder()).unwrap()), Vec::<String>::new());
+}
+
+#[test]
+fn a_cancel_before_the_exchange_publishes_nothing() {
+    /// Cancels when the new set is verified, the last moment.
+    struct Late(Cancel);
+    impl Faults for Late {
+        fn reached(&self, step: PublishStep) -> Result<(), ArchiveError> {
+            if step == PublishStep::Verified {
+                self.0.cancel();
+            }
+            Ok(())
+        }
+    }
+    let ground = Ground::in_memory();
+    let destination = one_folder(&ground.folder("backup"));
+    publish_version(ground.top.path(), &destination, 1).unwrap();
+    for (late, number) in [(true, 2), (false, 3)] {
+        let run = fill_version(ground.top.path(), &destination, number).unwrap();
+        let (facts, kit, monitor) = (run.facts(), run.kit().clone(), run.monitor());
+        let cancel = Cancel::default();
+        let builder = run.builder.cancelled_by(&cancel);
+        let faults: Box<dyn Faults> = if late {
+            Box::new(Late(cancel))
+        } else {
+            cancel.cancel();
+            Box::new(NoFaults)
+        };
+        let error = Publication::new(builder, facts, &monitor, &*faults).unwrap().run(&kit).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Cancelled);
+        assert_eq!(BackupSet::open(&ground.folder("backup")).unwrap().facts().run, run_id(1));
+    }
 }

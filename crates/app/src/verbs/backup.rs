@@ -6,7 +6,7 @@ use stillpoint_coordinator::ActHook;
 use stillpoint_model::{ErrorKind, Outcome};
 use stillpoint_site::{BackupOptions, BackupReport, SiteError};
 
-use super::{Answer, cancel_on_signal, monitor, own_program, state_root};
+use super::{Answer, cancel_or_leave_on_signal, monitor, own_program, state_root};
 use crate::arguments::{BackupArguments, Common};
 use crate::edge;
 use crate::screen::{Screen, Style, span};
@@ -27,7 +27,7 @@ pub fn backup(common: &Common, own: &BackupArguments, hook: Arc<dyn ActHook>) ->
         guard: vec![program.clone().into(), "guard".into()],
         program,
         monitor: monitor(common),
-        cancel: cancel_on_signal(),
+        cancel: cancel_or_leave_on_signal(),
         hook,
     };
     let report = stillpoint_site::backup(&site, &options)?;

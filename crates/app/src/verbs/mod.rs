@@ -53,10 +53,25 @@ fn monitor(common: &Common) -> Arc<dyn Monitor> {
 
 /// Set by Ctrl-C, SIGTERM and SIGHUP.
 fn cancel_on_signal() -> Cancel {
+    on_signal(|| {})
+}
+
+/// The same, and the second of them ends the process at once: what a backup holds, its guard lets go.
+fn cancel_or_leave_on_signal() -> Cancel {
+    on_signal(|| std::process::exit(i32::from(ErrorKind::Cancelled.exit_code())))
+}
+
+fn on_signal(second: impl Fn() + Send + 'static) -> Cancel {
     let cancel = Cancel::default();
     let asked = cancel.clone();
+    let handler = move || {
+        if asked.is_cancelled() {
+            second();
+        }
+        asked.cancel();
+    };
     // Fails only when a handler is there already, which nobody else sets.
-    let _ = ctrlc::set_handler(move || asked.cancel());
+    let _ = ctrlc::set_handler(handler);
     cancel
 }
 

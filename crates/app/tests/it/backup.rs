@@ -1,8 +1,9 @@
 //! `backup`, `list`, `show`, `verify`, `reconcile`.
 
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::site::{Site, contents};
 
@@ -130,6 +131,88 @@ fn a_person_is_told_what_a_dead_run_left_and_what_is_odd_about_the_destination()
     assert!(!again.out.contains("healed"), "{}", again.out);
 }
 
+/// The lines of `STATMSG: ID=` in the log, as numbers.
+fn logged(site: &Site) -> Vec<u16> {
+    let log = std::fs::read_to_string(site.path("backups/backup.log")).unwrap();
+    let numbers = log.split("STATMSG: ID=").skip(1);
+    numbers.map(|rest| rest.split(' ').next().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn a_run_that_fails_early_leaves_its_trace_in_the_log() {
+    let site = Site::new();
+    std::fs::set_permissions(site.path("backups"), PermissionsExt::from_mode(0o755)).unwrap();
+    site.run(&["backup"]).exits(12);
+    assert!(logged(&site).contains(&5026) && logged(&site).contains(&5060), "{:?}", logged(&site));
+
+    let site = Site::new();
+    std::fs::remove_dir_all(site.path("tree")).unwrap();
+    let done = site.run(&["--json", "backup"]).exits(1);
+    assert!(logged(&site).contains(&5060), "{:?}", logged(&site));
+    assert!(done.out.contains("\"event\":\"run-ended\""), "{}", done.out);
+}
+
+fn signal(run: &Child) {
+    let process = rustix::process::Pid::from_raw(run.id().cast_signed()).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+}
+
+/// Waits until the process is in the act of opening this pipe, which never ends.
+fn wait_for_opener(run: &Child) {
+    let tasks = format!("/proc/{}/task", run.id());
+    let waits = || {
+        std::fs::read_dir(&tasks).unwrap().flatten().any(|task| {
+            std::fs::read_to_string(task.path().join("wchan"))
+                .is_ok_and(|text| ["wait_for_partner", "fifo_open"].contains(&text.trim()))
+        })
+    };
+    let until = Instant::now() + Duration::from_secs(20);
+    while !waits() {
+        assert!(Instant::now() < until, "nothing hangs");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn quietly(mut command: Command) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn a_destination_that_does_not_answer_ends_the_run_at_a_deadline_or_on_a_signal() {
+    let site = Site::new();
+    // What opens a pipe that nobody reads waits like what opens a file on a dead share.
+    Command::new("mkfifo").arg(site.path("backups/backup.log")).status().unwrap();
+    site.write_site_file("", "[deadlines]\nidentify = \"1s\"");
+    let done = site.run(&["backup"]).exits(12);
+    assert!(done.err.contains("was not done within 1s"), "{}", done.err);
+
+    site.write_site_file("", "");
+    let begun = Instant::now();
+    let mut run = quietly(site.command(&["backup"]));
+    wait_for_opener(&run);
+    signal(&run);
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    assert!(begun.elapsed() < Duration::from_secs(30), "it waited for its deadline");
+    std::fs::remove_file(site.path("backups/backup.log")).unwrap();
+    site.run(&["backup"]).exits(0);
+}
+
+#[test]
+fn a_second_signal_ends_the_run_at_once() {
+    let site = Site::new();
+    let left = site.path("backups/.T01Backup.building-20260101T000000Z-1");
+    std::fs::create_dir(&left).unwrap();
+    Command::new("mkfifo").arg(left.join(".stillpoint-run")).status().unwrap();
+    site.write_site_file("", "[deadlines]\nthaw = \"1h\"\nwindow = \"1h\"");
+    let mut run = quietly(site.command(&["backup"]));
+    wait_for_opener(&run);
+    signal(&run);
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(run.try_wait().unwrap().is_none(), "what heals the site was not waited for");
+    signal(&run);
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+}
+
 #[test]
 fn a_component_that_fails_leaves_the_last_good_set_untouched() {
     let site = Site::new();
@@ -184,8 +267,7 @@ fn a_second_run_at_the_same_time_is_told_who_holds_the_site() {
 fn an_interrupted_run_ends_cleanly_and_publishes_nothing() {
     let site = Site::new();
     let (mut run, gate) = held_run(&site, site.command(&["backup"]));
-    let process = rustix::process::Pid::from_raw(run.id().cast_signed()).unwrap();
-    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    signal(&run);
     assert_eq!(run.wait().unwrap().code(), Some(130));
     drop(gate);
     assert!(!site.set().exists());

@@ -58,7 +58,7 @@ impl Driver {
             Act::Disarm => return None,
             Act::Arm => deadlines.thaw,
             // Of these only the line in the journal is written here.
-            _ => deadlines.prepare,
+            _ => deadlines.identify,
         };
         Some(limit.duration())
     }

@@ -1,12 +1,17 @@
 //! The backup task: one run from the lock to the hook.
 
+mod begin;
 mod hook;
+mod log;
 mod own_unit;
 mod plan;
 mod stage;
 mod teller;
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,16 +20,18 @@ use stillpoint_archive::{BackupSet, SetBuilder};
 use stillpoint_coordinator::{
     ActHook, Participant, ReconcileReport, RunReport, RunSettings, StateFolder, StateLock, reconcile,
 };
-use stillpoint_model::site_file::SiteType;
+use stillpoint_model::site_file::{SiteType, Wait};
 use stillpoint_model::status::id;
 use stillpoint_model::{
     Cancel, EpochNumber, ErrorKind, Event, Grade, Monitor, Outcome, Phase, Problem, RunId,
 };
 
+use crate::assemble;
 use crate::error::{SiteError, chain};
 use crate::load::LoadedSite;
-use crate::{assemble, backup::stage::SiteStage};
+use begin::Limits;
 pub use plan::{BackupPlan, PlannedBackup, backup_plan};
+use stage::{Published, SiteStage};
 use teller::Teller;
 
 /// What a backup is given besides the site.
@@ -72,34 +79,211 @@ pub struct BackupReport {
 pub fn backup(site: &LoadedSite, options: &BackupOptions) -> Result<BackupReport, SiteError> {
     refuse_secondary(site)?;
     own_unit::check()?;
-    let started = Instant::now();
-    let code = &site.file.site.code;
     let run = RunId::new(jiff::Timestamp::now(), std::process::id());
-    let state = StateFolder::open(&options.state_root, code)?;
-    let lock = state.lock(&run)?;
-    let teller = Arc::new(Teller::new(code.clone(), options.monitor.clone()));
-    heal(site, &state, &lock, &teller)?;
-    let epoch = lock.next_epoch()?;
-    teller.emit(Event::RunStarted { run: run.clone(), site: code.clone(), epoch });
-    teller.status(id::BACKUP_STARTED, &[code.as_str(), run.as_str()]);
+    let state = StateFolder::open(&options.state_root, &site.file.site.code)?;
+    let lock = Arc::new(state.lock(&run)?);
+    let teller = Arc::new(Teller::new(site.file.site.code.clone(), options.monitor.clone()));
+    let task = Task { site: Arc::new(site.clone()), options, run, state, lock, teller };
+    let done = task.run();
+    task.teller.flush();
+    done
+}
 
-    let monitor: Arc<dyn Monitor> = teller.clone();
-    let previous = open_previous(site, &teller);
-    let (participants, places) = assemble::participants(site, &run, previous.as_ref(), &monitor)?;
-    let mut stage = SiteStage {
-        site,
-        run: run.clone(),
-        epoch,
-        places,
-        teller: teller.clone(),
-        program: options.program.clone(),
-        builder: None,
-        published: None,
-        grade: None,
-        told: Default::default(),
-    };
-    let report = drive(site, options, &state, (&run, epoch), participants, &mut stage);
-    Ok(conclude(site, stage, report, started))
+/// One run of the backup task.
+struct Task<'a> {
+    site: Arc<LoadedSite>,
+    options: &'a BackupOptions,
+    run: RunId,
+    state: StateFolder,
+    lock: Arc<StateLock>,
+    teller: Arc<Teller>,
+}
+
+impl Task<'_> {
+    fn run(&self) -> Result<BackupReport, SiteError> {
+        let started = Instant::now();
+        self.begin()?;
+        let (code, teller) = (&self.site.file.site.code, &self.teller);
+        let epoch = self.lock.next_epoch()?;
+        teller.emit(Event::RunStarted { run: self.run.clone(), site: code.clone(), epoch });
+        teller.status(id::BACKUP_STARTED, &[code.as_str(), self.run.as_str()]);
+        let (report, published) = match self.assemble() {
+            Ok((participants, places)) => {
+                let stage = Arc::new(SiteStage::new(
+                    (self.site.clone(), places, teller.clone()),
+                    (self.run.clone(), epoch, self.options.program.clone()),
+                ));
+                let report = self.drive(epoch, participants, stage.clone());
+                (report, stage.published())
+            }
+            Err(error) => (not_driven(error), None),
+        };
+        Ok(self.conclude(epoch, published, report, started))
+    }
+
+    fn limits(&self, limit: Wait, grace: Duration) -> Limits<'_> {
+        Limits { limit: limit.duration(), cancel: &self.options.cancel, grace }
+    }
+
+    /// Opens the log and heals what is left of earlier runs.
+    fn begin(&self) -> Result<(), SiteError> {
+        let deadlines = &self.site.file.deadlines;
+        let (site, teller) = (self.site.clone(), self.teller.clone());
+        let limits = self.limits(deadlines.identify, Duration::ZERO);
+        begin::apart("opening the log at the destination", &limits, move || begin::open_log(&site, &teller))?;
+        let (site, teller) = (self.site.clone(), self.teller.clone());
+        let (state, lock) = (self.state.clone(), self.lock.clone());
+        // A site that is being let go is not left half-way for a cancel.
+        let limits = self.limits(deadlines.prepare, deadlines.thaw.duration());
+        begin::apart("healing what earlier runs left", &limits, move || {
+            begin::heal(&site, &state, &lock, &teller)
+        })?
+    }
+
+    /// The participants, with what is shared with the last set.
+    fn assemble(&self) -> Result<assemble::Assembled, SiteError> {
+        let (site, teller, run) = (self.site.clone(), self.teller.clone(), self.run.clone());
+        let limits = self.limits(self.site.file.deadlines.prepare, Duration::ZERO);
+        begin::apart("looking at the last set and at the components", &limits, move || {
+            let previous = begin::open_previous(&site, &teller);
+            let monitor: Arc<dyn Monitor> = teller;
+            assemble::participants(&site, &run, previous.as_ref(), &monitor)
+        })?
+    }
+
+    fn drive(&self, epoch: EpochNumber, participants: Vec<Participant>, stage: Arc<SiteStage>) -> RunReport {
+        let settings = RunSettings {
+            site: self.site.file.site.code.clone(),
+            run: self.run.clone(),
+            epoch,
+            deadlines: self.site.file.deadlines.clone(),
+            state: self.state.clone(),
+            guard: self.options.guard.clone(),
+            monitor: self.teller.clone(),
+            cancel: self.options.cancel.clone(),
+            hook: self.options.hook.clone(),
+        };
+        stillpoint_coordinator::run(settings, participants, stage)
+    }
+
+    /// The verdict, the last messages and the hook.
+    fn conclude(
+        &self,
+        epoch: EpochNumber,
+        published: Option<Published>,
+        report: RunReport,
+        started: Instant,
+    ) -> BackupReport {
+        let Task { run, teller, .. } = self;
+        let (published, grade) = published.map_or((None, None), |it| (Some(it.set), it.grade));
+        if !report.not_undone.is_empty() {
+            teller.status(id::SITE_NOT_THAWED, &[&report.not_undone.join("; ")]);
+        }
+        let mut failure = report.failure.map(SiteError::from);
+        if let (Some(error), false) = (&mut failure, report.not_undone.is_empty()) {
+            error.kind = ErrorKind::NotThawed;
+        }
+        if let (Some(_), Some(error)) = (&published, &failure) {
+            // The set is there and whole, but the run did not end as it should.
+            teller.emit(Event::Problem(Problem { component: None, path: None, text: chain(error) }));
+        }
+        let after = Instant::now();
+        teller.emit(Event::PhaseStarted { phase: Phase::After });
+        // The verdict is that on the set. What the hook does comes after it.
+        let problems = teller.problems();
+        let outcome = match (&published, problems.is_empty()) {
+            (None, _) => Outcome::Failed,
+            (Some(_), true) => Outcome::Complete,
+            (Some(_), false) => Outcome::Incomplete,
+        };
+        let hook_failure = match (&published, &failure) {
+            (Some(set), _) => {
+                tell_good(teller, problems.len());
+                let grade = grade.map_or_else(String::new, |grade| grade.to_string());
+                self.run_hook(set, (epoch, outcome, &grade), report.window, problems.len())
+            }
+            (None, error) => {
+                let why = error.as_ref().map_or_else(|| "unknown".to_owned(), |error| chain(error));
+                teller.status(id::TASK_ABORTED, &[&why]);
+                teller.status(id::BACKUP_FAILED, &[&why]);
+                None
+            }
+        };
+        let elapsed_us = u64::try_from(after.elapsed().as_micros()).unwrap_or(u64::MAX);
+        teller.emit(Event::PhaseEnded { phase: Phase::After, elapsed_us });
+        let elapsed = started.elapsed();
+        teller.emit(Event::RunEnded {
+            outcome,
+            grade,
+            problems: problems.len() as u64,
+            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            hook_failure: hook_failure.clone(),
+        });
+        let set = published.as_ref().map(|set| set.folder().to_path_buf());
+        self.copy_log(set.as_deref());
+        let window = report.window;
+        BackupReport {
+            run: run.clone(),
+            epoch,
+            outcome,
+            grade,
+            set,
+            window,
+            problems,
+            hook_failure,
+            elapsed,
+            failure,
+        }
+    }
+
+    fn run_hook(
+        &self,
+        set: &BackupSet,
+        (epoch, outcome, grade): (EpochNumber, Outcome, &str),
+        window: Option<Duration>,
+        problems: usize,
+    ) -> Option<String> {
+        let facts = hook::HookFacts {
+            set: set.folder(),
+            site: self.site.file.site.code.as_str(),
+            run: self.run.as_str(),
+            epoch: epoch.0,
+            outcome: &outcome.to_string(),
+            grade,
+            window_us: window.map_or(0, |window| u64::try_from(window.as_micros()).unwrap_or(u64::MAX)),
+            problems,
+        };
+        hook::run_hook(&self.site.file.hook, &self.site.path, &facts, &self.teller)
+    }
+
+    /// The set gets its own copy of the log of the run that made it.
+    fn copy_log(&self, set: Option<&Path>) {
+        let Some(path) = set.map(|folder| folder.join("backup.log")) else { return };
+        let logged = self.teller.logged();
+        let limits = self.limits(self.site.file.deadlines.identify, Duration::ZERO);
+        let copied = begin::apart("copying the log into the set", &limits, move || {
+            let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+            file.and_then(|mut file| file.write_all(logged.as_bytes()))
+        });
+        let why = match copied {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        self.teller.line(&format!("Warning: the log could not be copied into the set: {why}"));
+    }
+}
+
+/// The report of a run that ended before its first phase.
+fn not_driven(error: SiteError) -> RunReport {
+    RunReport {
+        window: None,
+        cut_at: None,
+        components: Vec::new(),
+        phases: Vec::new(),
+        failure: Some(error.into()),
+        not_undone: Vec::new(),
+    }
 }
 
 /// A secondary site has no backup, and is told why.
@@ -117,150 +301,11 @@ pub(crate) fn refuse_secondary(site: &LoadedSite) -> Result<(), SiteError> {
     .hint(format!("rebuild it from {parent}; all of its data comes from there")))
 }
 
-/// Heals what an earlier run left, and tells of it.
-fn heal(site: &LoadedSite, state: &StateFolder, lock: &StateLock, teller: &Teller) -> Result<(), SiteError> {
-    let ReconcileReport { run, healed, failed, left, thawed_by_guard } = reconcile(state, lock)?;
-    let run = run.map_or_else(|| "?".to_owned(), |run| run.to_string());
-    if let Some(thawed) = thawed_by_guard {
-        teller.status(id::GUARD_THAWED, &[thawed.cause, &thawed.undos.join("; ")]);
-    }
-    if !healed.is_empty() {
-        teller.status(id::RUN_RECONCILED, &[&run, &healed.join("; ")]);
-    }
-    for what in &left {
-        teller.status(id::LEFTOVERS_NOT_REMOVED, &[what, "it is tried again by the next run"]);
-    }
-    match stillpoint_archive::heal(&site.file.destination, &site.file.site.code) {
-        Ok(removed) if removed.is_empty() => {}
-        Ok(removed) => teller.status(id::LEFTOVERS_REMOVED, &[&removed.join("; ")]),
-        // Room that is lost, not a danger: whether the destination can be used is for the checks of the run to say.
-        Err(error) => teller.status(id::LEFTOVERS_NOT_REMOVED, &["at the destination", &chain(&error)]),
-    }
-    if failed.is_empty() {
-        return Ok(());
-    }
-    teller.status(id::SITE_NOT_THAWED, &[&failed.join("; ")]);
-    Err(SiteError::new(
-        ErrorKind::NotThawed,
-        format!("run {run} left what could not be healed: {}", failed.join("; ")),
-    )
-    .hint("put it right by hand, then run `stillpoint reconcile`; no backup is made before"))
-}
-
-fn open_previous(site: &LoadedSite, teller: &Teller) -> Option<BackupSet> {
-    let folder = stage::main_folder(&site.file.destination)?.join(site.file.site.code.set_folder());
-    if !folder.exists() {
-        return None;
-    }
-    match BackupSet::open(&folder) {
-        Ok(set) => Some(set),
-        Err(error) => {
-            // Not a problem of this run: the new set is simply made without sharing.
-            teller.line(&format!("Warning: the last set is not used for sharing: {}", chain(&error)));
-            None
-        }
-    }
-}
-
-fn drive(
-    site: &LoadedSite,
-    options: &BackupOptions,
-    state: &StateFolder,
-    (run, epoch): (&RunId, EpochNumber),
-    participants: Vec<Participant>,
-    stage: &mut SiteStage<'_>,
-) -> RunReport {
-    let monitor: Arc<dyn Monitor> = stage.teller.clone();
-    let settings = RunSettings {
-        site: site.file.site.code.clone(),
-        run: run.clone(),
-        epoch,
-        deadlines: site.file.deadlines.clone(),
-        state: state.clone(),
-        guard: options.guard.clone(),
-        monitor,
-        cancel: options.cancel.clone(),
-        hook: options.hook.clone(),
-    };
-    stillpoint_coordinator::run(settings, participants, stage)
-}
-
-/// The verdict, the last messages and the hook.
-fn conclude(site: &LoadedSite, stage: SiteStage<'_>, report: RunReport, started: Instant) -> BackupReport {
-    let SiteStage { run, epoch, teller, published, grade, .. } = stage;
-    if !report.not_undone.is_empty() {
-        teller.status(id::SITE_NOT_THAWED, &[&report.not_undone.join("; ")]);
-    }
-    let mut failure = report.failure.map(SiteError::from);
-    if let (Some(error), false) = (&mut failure, report.not_undone.is_empty()) {
-        error.kind = ErrorKind::NotThawed;
-    }
-    if let (Some(_), Some(error)) = (&published, &failure) {
-        // The set is there and whole, but the run did not end as it should.
-        teller.emit(Event::Problem(Problem { component: None, path: None, text: chain(error) }));
-    }
-    let after = Instant::now();
-    teller.emit(Event::PhaseStarted { phase: Phase::After });
-    // The verdict is that on the set. What the hook does comes after it.
-    let problems = teller.problems();
-    let outcome = match (&published, problems.is_empty()) {
-        (None, _) => Outcome::Failed,
-        (Some(_), true) => Outcome::Complete,
-        (Some(_), false) => Outcome::Incomplete,
-    };
-    let hook_failure = match (&published, &failure) {
-        (Some(set), _) => {
-            tell_good(&teller, problems.len());
-            let window_us = report.window.map_or(0, |it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX));
-            let facts = hook::HookFacts {
-                set: set.folder(),
-                site: site.file.site.code.as_str(),
-                run: run.as_str(),
-                epoch: epoch.0,
-                outcome: &outcome.to_string(),
-                grade: &grade.map_or_else(String::new, |grade| grade.to_string()),
-                window_us,
-                problems: problems.len(),
-            };
-            hook::run_hook(&site.file.hook, &site.path, &facts, &teller)
-        }
-        (None, error) => {
-            let why = error.as_ref().map_or_else(|| "unknown".to_owned(), |error| chain(error));
-            teller.status(id::TASK_ABORTED, &[&why]);
-            teller.status(id::BACKUP_FAILED, &[&why]);
-            None
-        }
-    };
-    let elapsed_us = u64::try_from(after.elapsed().as_micros()).unwrap_or(u64::MAX);
-    teller.emit(Event::PhaseEnded { phase: Phase::After, elapsed_us });
-    let elapsed = started.elapsed();
-    teller.emit(Event::RunEnded {
-        outcome,
-        grade: published.as_ref().and(grade),
-        problems: problems.len() as u64,
-        elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-        hook_failure: hook_failure.clone(),
-    });
-    let set = published.as_ref().map(|set| set.folder().to_path_buf());
-    copy_log(&teller, set.as_deref());
-    let window = report.window;
-    BackupReport { run, epoch, outcome, grade, set, window, problems, hook_failure, elapsed, failure }
-}
-
 fn tell_good(teller: &Teller, problems: usize) {
     teller.status(id::TASK_COMPLETED, &[]);
     match problems {
         0 => teller.status(id::BACKUP_COMPLETED, &[]),
         count => teller.status(id::BACKUP_INCOMPLETE, &[&count.to_string()]),
-    }
-}
-
-/// The set gets its own copy of the log of the run that made it.
-fn copy_log(teller: &Teller, set: Option<&Path>) {
-    if let Some(folder) = set
-        && let Err(error) = std::fs::write(folder.join("backup.log"), teller.logged())
-    {
-        teller.line(&format!("Warning: the log could not be copied into the set: {error}"));
     }
 }
 

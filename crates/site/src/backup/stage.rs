@@ -1,9 +1,8 @@
 //! What the site itself does in a run: checks the destination, opens the set that is built, and publishes it.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stillpoint_archive::{
     ArchiveError, BackupSet, Finding, Kit, Place, SetBuilder, SetFacts, check_destination, check_room,
@@ -12,8 +11,8 @@ use stillpoint_coordinator::{Component, RunReport, Stage, StageError};
 use stillpoint_model::site_file::{ComponentKind, Destination};
 use stillpoint_model::status::id;
 use stillpoint_model::{
-    CaptureSink, ComponentName, Description, EpochNumber, ErrorKind, Event, Grade, Monitor, Outcome, RunId,
-    UndoLog,
+    Cancel, CaptureSink, ComponentName, Description, EpochNumber, ErrorKind, Event, Grade, Monitor, Outcome,
+    RunId, UndoLog,
 };
 
 use super::teller::{Teller, log_path};
@@ -22,17 +21,29 @@ use crate::load::LoadedSite;
 use crate::recovery_kit;
 
 /// The site's part in one run.
-pub(crate) struct SiteStage<'a> {
-    pub site: &'a LoadedSite,
-    pub run: RunId,
-    pub epoch: EpochNumber,
-    pub places: BTreeMap<ComponentName, Place>,
-    pub teller: Arc<Teller>,
-    pub program: PathBuf,
-    pub builder: Option<SetBuilder>,
-    pub published: Option<BackupSet>,
+pub(crate) struct SiteStage {
+    site: Arc<LoadedSite>,
+    places: BTreeMap<ComponentName, Place>,
+    teller: Arc<Teller>,
+    run: RunId,
+    epoch: EpochNumber,
+    program: PathBuf,
+    state: Mutex<State>,
+}
+
+/// What changes in the course of the run. Locked for moments only, never while a disk is waited for.
+#[derive(Default)]
+struct State {
+    builder: Option<SetBuilder>,
+    published: Option<Published>,
+    told: BTreeSet<String>,
+}
+
+/// The set that the run made.
+pub(crate) struct Published {
+    pub set: BackupSet,
+    /// The lowest grade in it.
     pub grade: Option<Grade>,
-    pub told: RefCell<BTreeSet<String>>,
 }
 
 /// The folder of the destination that holds the set and the log.
@@ -40,7 +51,23 @@ pub(crate) fn main_folder(destination: &Destination) -> Option<&PathBuf> {
     destination.folder.as_ref().or(destination.share.as_ref()).or(destination.files.as_ref())
 }
 
-impl SiteStage<'_> {
+impl SiteStage {
+    pub fn new(
+        (site, places, teller): (Arc<LoadedSite>, BTreeMap<ComponentName, Place>, Arc<Teller>),
+        (run, epoch, program): (RunId, EpochNumber, PathBuf),
+    ) -> Self {
+        Self { site, places, teller, run, epoch, program, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was published. Nothing after the first call.
+    pub fn published(&self) -> Option<Published> {
+        self.state().published.take()
+    }
+
     fn check(&self, sources: &[PathBuf]) -> Result<(), SiteError> {
         let site = &self.site.file;
         self.refuse(check_destination(&site.destination, &site.site.code, sources))
@@ -61,7 +88,7 @@ impl SiteStage<'_> {
         let mut fatal = Vec::new();
         for finding in findings {
             // Checked twice, with the paths of the site file and with those of the writers; told once.
-            if self.told.borrow_mut().insert(finding.text.clone()) {
+            if self.state().told.insert(finding.text.clone()) {
                 self.teller.status(id::DESTINATION_FINDING, &[&finding.text, &finding.remedy]);
             }
             if finding.fatal {
@@ -103,8 +130,8 @@ impl SiteStage<'_> {
         })
     }
 
-    /// Refuses a set with a component below the site's minimum.
-    fn check_grade(&mut self, report: &RunReport) -> Result<(), SiteError> {
+    /// Refuses a set with a component below the site's minimum; answers its grade.
+    fn check_grade(&self, report: &RunReport) -> Result<Option<Grade>, SiteError> {
         let wanted = self.site.file.task.minimum_grade;
         let counts = |name: &ComponentName| {
             self.site.file.components.iter().any(|part| part.name == *name && is_graded(&part.kind))
@@ -115,14 +142,13 @@ impl SiteStage<'_> {
             .filter(|part| counts(&part.name))
             .filter_map(|part| Some((&part.name, part.captured.as_ref()?.grade)))
             .collect();
-        self.grade = graded.iter().map(|(_, grade)| *grade).min();
         let below: Vec<String> = graded
             .iter()
             .filter(|(_, grade)| *grade < wanted)
             .map(|(name, grade)| format!("{name} is {grade}"))
             .collect();
         if below.is_empty() {
-            return Ok(());
+            return Ok(graded.iter().map(|(_, grade)| *grade).min());
         }
         let text =
             format!("the set is below the minimum grade {wanted} and is not published: {}", below.join(", "));
@@ -131,37 +157,37 @@ impl SiteStage<'_> {
             .hint("quiet every service that writes to it, or lower task.minimum_grade in the site file"))
     }
 
-    fn publish(&mut self, report: &RunReport) -> Result<(), SiteError> {
-        self.check_grade(report)?;
+    fn publish(&self, report: &RunReport, cancel: &Cancel) -> Result<(), SiteError> {
+        let grade = self.check_grade(report)?;
         let facts = self.facts(report)?;
-        let builder = self
-            .builder
-            .take()
-            .ok_or_else(|| SiteError::new(ErrorKind::Bug, "the set is sealed before it was begun"))?;
+        let builder = self.state().builder.take();
+        let builder =
+            builder.ok_or_else(|| SiteError::new(ErrorKind::Bug, "the set is sealed before it was begun"))?;
         let kit = Kit {
             program: self.program.clone(),
             site_file: self.site.text.clone(),
-            recover: recovery_kit::recover_text(self.site, &facts),
+            recover: recovery_kit::recover_text(&self.site, &facts),
         };
         let monitor: Arc<dyn Monitor> = self.teller.clone();
         let graded: Vec<_> =
             facts.components.iter().map(|(name, _, _, captured)| (name.clone(), captured.grade)).collect();
-        let set = builder.publish(facts, &kit, &monitor)?;
+        let set = builder.cancelled_by(cancel).publish(facts, &kit, &monitor)?;
         for (component, grade) in graded {
             let (files, bytes) = set.size(&component).unwrap_or_default();
             self.teller.emit(Event::ComponentCaptured { component, grade, files, bytes });
         }
         self.teller.status(id::SET_PUBLISHED, &[&set.folder().display().to_string()]);
-        self.published = Some(set);
+        self.state().published = Some(Published { set, grade });
         Ok(())
     }
 
-    fn begin(&mut self, undos: &dyn UndoLog) -> Result<(), SiteError> {
+    fn begin(&self, undos: &dyn UndoLog) -> Result<(), SiteError> {
         let site = &self.site.file;
         self.check(&crate::assemble::sources(site))?;
         let builder = SetBuilder::create(&site.destination, &site.site.code, &self.run, undos)?
             .keep_free_percent(site.task.keep_free_percent);
-        self.builder = Some(builder);
+        self.state().builder = Some(builder);
+        // The destination may not have been there before.
         if let Some(folder) = main_folder(&site.destination) {
             let path = log_path(folder);
             self.teller.open_log(&path).map_err(|error| {
@@ -183,25 +209,25 @@ fn is_graded(kind: &ComponentKind) -> bool {
     }
 }
 
-impl Stage for SiteStage<'_> {
-    fn preflight(&mut self, undos: &dyn UndoLog) -> Result<(), StageError> {
+impl Stage for SiteStage {
+    fn preflight(&self, undos: &dyn UndoLog) -> Result<(), StageError> {
         self.begin(undos).map_err(StageError::from)
     }
 
-    fn identified(&mut self, components: &[(ComponentName, Description)]) -> Result<(), StageError> {
+    fn identified(&self, components: &[(ComponentName, Description)]) -> Result<(), StageError> {
         let sources: Vec<PathBuf> = components.iter().flat_map(|(_, said)| said.sources.clone()).collect();
         self.check(&sources).and_then(|()| self.check_room(components)).map_err(StageError::from)
     }
 
     fn sink(&self, component: &ComponentName) -> Box<dyn CaptureSink> {
-        match (&self.builder, self.places.get(component)) {
+        match (&self.state().builder, self.places.get(component)) {
             (Some(builder), Some(place)) => builder.sink(*place, component),
             _ => Box::new(NoSink),
         }
     }
 
-    fn seal(&mut self, report: &RunReport) -> Result<(), StageError> {
-        self.publish(report).map_err(StageError::from)
+    fn seal(&self, report: &RunReport, cancel: &Cancel) -> Result<(), StageError> {
+        self.publish(report, cancel).map_err(StageError::from)
     }
 }
 

@@ -1,13 +1,14 @@
 //! Tells what happens in a run: passes every event on, turns the ones that matter into numbered status messages, keeps the
 //! problems, and writes `backup.log`. Nothing of a run goes to the terminal or to a file but through here.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use stillpoint_model::status::{Severity, StatusMessage, id, statmsg_line};
 use stillpoint_model::{ComponentName, Event, Monitor, Phase, Problem, SiteCode, Step};
+
+use super::log::Log;
 
 /// A monitor for one run.
 pub(crate) struct Teller {
@@ -19,7 +20,7 @@ pub(crate) struct Teller {
 
 #[derive(Default)]
 struct State {
-    log: Option<File>,
+    log: Option<Log>,
     /// Lines from before the log could be opened.
     waiting: String,
     problems: Vec<Problem>,
@@ -27,8 +28,8 @@ struct State {
     messages: Vec<StatusMessage>,
 }
 
-/// The log is cut over to `backup.log.1` when it is larger than this at the start of a run, in bytes.
-const LOG_SIZE_MAX: u64 = 5 << 20;
+/// How long the end of a run waits for the log to be written.
+const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 
 impl Teller {
     pub fn new(site: SiteCode, next: Arc<dyn Monitor>) -> Self {
@@ -40,17 +41,24 @@ impl Teller {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Opens `backup.log` in the destination and writes what was waiting for it.
+    /// Opens `backup.log` in the destination, if it is not open, and writes what was waiting for it.
     pub fn open_log(&self, path: &Path) -> std::io::Result<()> {
-        use std::os::unix::fs::OpenOptionsExt;
-        if std::fs::metadata(path).is_ok_and(|facts| facts.len() > LOG_SIZE_MAX) {
-            std::fs::rename(path, path.with_extension("log.1"))?;
+        if self.state().log.is_some() {
+            return Ok(());
         }
-        let mut log = File::options().append(true).create(true).mode(0o600).open(path)?;
+        // Not under the lock: this may hang, and others have something to tell.
+        let log = Log::open(path)?;
         let mut state = self.state();
-        log.write_all(state.waiting.as_bytes())?;
+        log.write(state.waiting.clone());
         state.log = Some(log);
         Ok(())
+    }
+
+    /// The run is over: waits until the log is written.
+    pub fn flush(&self) {
+        if let Some(log) = &self.state().log {
+            log.flush(FLUSH_LIMIT);
+        }
     }
 
     /// Everything that this run logged so far, for the copy in the set.
@@ -92,9 +100,8 @@ impl Teller {
         let mut state = self.state();
         for part in text.lines() {
             let line = format!("{stamp}  {part}\n");
-            if let Some(log) = &mut state.log {
-                // A full disk must not end a backup that needs no more room; the journal has the facts.
-                let _ = log.write_all(line.as_bytes());
+            if let Some(log) = &state.log {
+                log.write(line.clone());
             }
             state.waiting.push_str(&line);
         }
