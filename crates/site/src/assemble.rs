@@ -21,16 +21,44 @@ use crate::no_undos::NoUndos;
 /// Participants of a run, in the order of the site file, and where in the set each lies.
 pub(crate) type Assembled = (Vec<Participant>, BTreeMap<ComponentName, Place>);
 
-/// Makes the participants of a run. Probes which provider suits each file tree; changes nothing.
+/// A component that has no writer here, and why.
+pub(crate) type Unfit = (ComponentName, WriterError);
+
+/// Makes the participants of a run. The error names every component that has no writer here.
 pub(crate) fn participants(
     site: &LoadedSite,
     run: &RunId,
     previous: Option<&BackupSet>,
     monitor: &Arc<dyn Monitor>,
 ) -> Result<Assembled, SiteError> {
-    let mut list = Vec::new();
-    let mut places = BTreeMap::new();
-    for component in &site.file.components {
+    let (mut list, mut unfit) = (Vec::new(), Vec::new());
+    for made in candidates(site, run, previous, monitor) {
+        match made {
+            Ok(participant) => list.push(participant),
+            Err((name, error)) => {
+                unfit.push(format!("component {name} cannot be backed up: {}", chain(&error)));
+            }
+        }
+    }
+    if unfit.is_empty() {
+        return Ok((list, places(&site.file)));
+    }
+    Err(SiteError::new(ErrorKind::Component, unfit.join("; ")))
+}
+
+/// Where in the set each component lies.
+pub(crate) fn places(site: &SiteFile) -> BTreeMap<ComponentName, Place> {
+    site.components.iter().map(|component| (component.name.clone(), place(&component.kind))).collect()
+}
+
+/// Each component as a participant, or why it cannot be one. Probes which provider suits each file tree; changes nothing.
+pub(crate) fn candidates(
+    site: &LoadedSite,
+    run: &RunId,
+    previous: Option<&BackupSet>,
+    monitor: &Arc<dyn Monitor>,
+) -> Vec<Result<Participant, Unfit>> {
+    let candidate = |component: &Component| {
         let place = place(&component.kind);
         let context = Context {
             site: site.file.site.code.clone(),
@@ -42,20 +70,17 @@ pub(crate) fn participants(
             monitor: monitor.clone(),
             cancel: Cancel::default(),
         };
-        let writer = writer(&site.file, component, &context).map_err(|error| {
-            let text = format!("component {} cannot be backed up: {}", component.name, chain(&error));
-            SiteError::new(ErrorKind::Component, text)
-        })?;
-        places.insert(component.name.clone(), place);
-        list.push(Participant {
+        let writer =
+            writer(&site.file, component, &context).map_err(|error| (component.name.clone(), error))?;
+        Ok(Participant {
             component: component.name.clone(),
             level: component.level,
             writer,
             workspace: context.workspace,
             previous: context.previous,
-        });
-    }
-    Ok((list, places))
+        })
+    };
+    site.file.components.iter().map(candidate).collect()
 }
 
 /// Databases lie in `SiteDBServer`, all else in `SiteServer`.

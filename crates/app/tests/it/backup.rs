@@ -152,6 +152,28 @@ fn a_run_that_fails_early_leaves_its_trace_in_the_log() {
     assert!(done.out.contains("\"event\":\"run-ended\""), "{}", done.out);
 }
 
+#[test]
+fn every_component_that_cannot_be_backed_up_is_named_at_once_and_so_is_missing_room() {
+    let site = Site::new();
+    let missing = "[[component]]\nname = \"NAME\"\ntype = \"files\"\npath = \"/nonexistent/NAME\"\n";
+    let broken = "[[component]]\nname = \"last\"\ntype = \"command\"\nrun = [\"/nonexistent/program\"]\n";
+    let parts = [missing.replace("NAME", "first"), missing.replace("NAME", "second"), broken.to_owned()];
+    site.write_site_file("", &parts.concat());
+    let plan = site.run(&["--json", "backup", "--dry-run"]).exits(1);
+    let plan: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
+    let parts = plan["components"].as_array().unwrap().iter();
+    let failing: Vec<_> = parts.filter(|part| !part["error"].is_null()).map(|part| &part["name"]).collect();
+    assert_eq!(failing, ["first", "second", "last"], "{plan}");
+    let done = site.run(&["backup"]).exits(1);
+    assert!(done.err.contains("component first") && done.err.contains("component second"), "{}", done.err);
+
+    site.write_site_file("", "");
+    let text = std::fs::read_to_string(site.path("site.toml")).unwrap();
+    let full = text.replace("keep_free_percent = 0", "keep_free_percent = 99");
+    std::fs::write(site.path("site.toml"), full).unwrap();
+    assert!(site.run(&["backup", "--dry-run"]).exits(1).out.contains("free"));
+}
+
 fn signal(run: &Child) {
     let process = rustix::process::Pid::from_raw(run.id().cast_signed()).unwrap();
     rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();

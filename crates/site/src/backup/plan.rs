@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
-use stillpoint_archive::check_destination;
+use stillpoint_archive::{check_destination, check_room};
+use stillpoint_coordinator::Participant;
 use stillpoint_model::{
-    Cancel, ComponentName, Context, Deadline, Event, Level, Monitor, ProviderKind, RunId, SiteCode,
+    Cancel, ComponentName, Context, Deadline, Description, Event, Level, Monitor, ProviderKind, RunId,
+    SiteCode, WriterError,
 };
 
 use super::stage::main_folder;
@@ -77,45 +79,23 @@ pub fn backup_plan(site: &LoadedSite) -> Result<BackupPlan, SiteError> {
     let run = RunId::new(jiff::Timestamp::now(), std::process::id());
     let choices = Arc::new(Choices::default());
     let monitor: Arc<dyn Monitor> = choices.clone();
-    let (participants, _) = assemble::participants(site, &run, None, &monitor)?;
     let mut components = Vec::new();
+    let mut needed = Vec::new();
     let mut sources = assemble::sources(&site.file);
-    for mut part in participants {
-        let context = Context {
-            site: site.file.site.code.clone(),
-            run: run.clone(),
-            component: part.component.clone(),
-            workspace: part.workspace.clone(),
-            previous: None,
-            undos: Arc::new(NoUndos),
-            monitor: monitor.clone(),
-            cancel: Cancel::default(),
-        };
-        let said = part.writer.identify(&context, Deadline::after(IDENTIFY_LIMIT));
-        let _ = part.writer.release(&context);
-        components.push(match said {
-            Ok(description) => {
-                sources.extend(description.sources.clone());
-                PlannedBackup {
-                    name: part.component,
-                    writer: description.writer,
-                    level: Some(part.level.unwrap_or(description.level)),
-                    notes: description
-                        .estimate_bytes
-                        .map(|bytes| format!("about {bytes} bytes"))
-                        .into_iter()
-                        .collect(),
-                    error: None,
-                }
+    let places = assemble::places(&site.file);
+    for candidate in assemble::candidates(site, &run, None, &monitor) {
+        let (name, level, said) = match candidate {
+            Ok(part) => {
+                let (name, level) = (part.component.clone(), part.level);
+                (name, level, describe(site, &run, part, &monitor))
             }
-            Err(error) => PlannedBackup {
-                name: part.component,
-                writer: "?".to_owned(),
-                level: part.level,
-                notes: Vec::new(),
-                error: Some(chain(&error)),
-            },
-        });
+            Err((name, error)) => (name, None, Err(error)),
+        };
+        if let Ok(said) = &said {
+            sources.extend(said.sources.clone());
+            needed.extend(places.get(&name).copied().zip(said.estimate_bytes));
+        }
+        components.push(planned(name, level, said));
     }
     for (name, provider, reason) in
         choices.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).drain(..)
@@ -127,17 +107,62 @@ pub fn backup_plan(site: &LoadedSite) -> Result<BackupPlan, SiteError> {
     sources.sort();
     sources.dedup();
     let identity = &site.file.site;
-    let mut found = check_destination(&site.file.destination, &identity.code, &sources);
+    let destination = &site.file.destination;
+    let mut found = check_destination(destination, &identity.code, &sources);
+    found.extend(check_room(destination, &identity.code, &needed, site.file.task.keep_free_percent));
     found.sort_by_key(|finding| !finding.fatal);
     let fatal = found.iter().filter(|finding| finding.fatal).count();
     Ok(BackupPlan {
         site: identity.code.clone(),
-        set: main_folder(&site.file.destination)
-            .cloned()
-            .unwrap_or_default()
-            .join(identity.code.set_folder()),
+        set: main_folder(destination).cloned().unwrap_or_default().join(identity.code.set_folder()),
         components,
         findings: found.into_iter().map(|finding| format!("{} ({})", finding.text, finding.remedy)).collect(),
         fatal,
     })
+}
+
+/// What the writer says of its component, outside of any run.
+fn describe(
+    site: &LoadedSite,
+    run: &RunId,
+    mut part: Participant,
+    monitor: &Arc<dyn Monitor>,
+) -> Result<Description, WriterError> {
+    let context = Context {
+        site: site.file.site.code.clone(),
+        run: run.clone(),
+        component: part.component,
+        workspace: part.workspace,
+        previous: None,
+        undos: Arc::new(NoUndos),
+        monitor: monitor.clone(),
+        cancel: Cancel::default(),
+    };
+    let said = part.writer.identify(&context, Deadline::after(IDENTIFY_LIMIT));
+    // It holds nothing that an error here could be about.
+    let _ = part.writer.release(&context);
+    said
+}
+
+fn planned(
+    name: ComponentName,
+    level: Option<Level>,
+    said: Result<Description, WriterError>,
+) -> PlannedBackup {
+    match said {
+        Ok(said) => PlannedBackup {
+            name,
+            writer: said.writer,
+            level: Some(level.unwrap_or(said.level)),
+            notes: said.estimate_bytes.map(|bytes| format!("about {bytes} bytes")).into_iter().collect(),
+            error: None,
+        },
+        Err(error) => PlannedBackup {
+            name,
+            writer: "?".to_owned(),
+            level,
+            notes: Vec::new(),
+            error: Some(chain(&error)),
+        },
+    }
 }
