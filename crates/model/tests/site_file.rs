@@ -107,6 +107,7 @@ timeout = "10"
             "no shell is used: write thaw_command = [\"/usr/bin/true\", \"argument\"]",
         ),
         (20, 16, "component[0].thaw_command", "remove it, or write quiet = \"command\""),
+        (23, 8, "component[1].name", "give each its own name: it is the name of its folder in the set"),
         (25, 8, "component[1].path", "write the path that is meant, without `..`"),
         (26, 17, "component[1].include", "write each in quotes"),
         (28, 1, "component[2].name", "write for example name = \"web-content\""),
@@ -396,4 +397,31 @@ fn any_unicode_and_spaces_are_fine_in_a_path() {
     let file = parse(&GOOD.replace("/srv/shop", "/srv/Bücher und 写真"));
     let ComponentKind::Files(files) = &file.components[2].kind else { panic!("{file:?}") };
     assert_eq!(files.path.to_str(), Some("/srv/Bücher und 写真"));
+}
+
+#[test]
+fn what_a_component_with_a_mistake_has_in_common_with_others_is_told_too() {
+    let text = GOOD.to_owned()
+        + "[[component]]\nname = \"orders\"\ntype = \"command\"\nrun = \"uname\"\n"
+        + "[[component]]\nname = \"bad name\"\ntype = \"files\"\npath = \"/srv/shop\"\n"
+        + "[[probe]]\nname = \"up\"\nrun = [\"/bin/true\"]\n[[probe]]\nname = \"up\"\nrun = []\n";
+    let told: Vec<String> = mistakes(&text).into_iter().map(|it| it.message).collect();
+    let told = told.join("\n");
+    for words in ["two components have the name \"orders\"", "already in component content", "two probes"] {
+        assert!(told.contains(words), "{words} is missing in\n{told}");
+    }
+}
+
+#[test]
+fn wrong_syntax_in_one_table_does_not_hide_the_mistakes_in_others() {
+    let broken = GOOD.replace("unit = \"shop.service\"", "unit = \"shop.service");
+    let text = broken.replace("path = \"/srv/shop\"", "path = \"srv/shop\"").replace("\"p01\"", "\"p0001\"");
+    let told = mistakes(&text);
+    let paths: Vec<&str> = told.iter().map(|it| it.key_path.as_str()).collect();
+    assert_eq!(paths, ["site.code", "", "component[2].path"], "{told:#?}");
+    // Behind a wrong header nothing is certain.
+    let text = text.replace("[[component]]\nname = \"orders\"", "[[component\nname = \"orders\"");
+    let told = mistakes(&text);
+    assert!(told.iter().all(|it| it.key_path != "component[2].path"), "{told:#?}");
+    assert!(told.iter().any(|it| it.key_path == "site.code"), "{told:#?}");
 }

@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::components::ComponentParts;
 use super::mistake::Findings;
-use super::parse::Placed;
+use super::parse::{Placed, ProbeParts};
 use super::reader::Spans;
 use super::{
-    Component, ComponentKind, Deadlines, Destination, PostgresMethod, PostgresSettings, Probe, Quiet, Site,
-    SiteType, Task,
+    ComponentKind, Deadlines, Destination, PostgresMethod, PostgresSettings, Quiet, Site, SiteType, Task,
 };
 use crate::Grade;
 
-type Components = [Placed<Option<Component>>];
+type Components = [Placed<ComponentParts>];
 
-/// The components that could be read, with their places.
-fn readable(components: &Components) -> impl Iterator<Item = (&Component, &Spans)> {
-    components.iter().filter_map(|(component, spans)| Some((component.as_ref()?, spans)))
+/// What the components are called, their kinds and their places, as far as they could be read.
+fn readable(components: &Components) -> impl Iterator<Item = (&str, &ComponentKind, &Spans)> {
+    components.iter().filter_map(|(parts, spans)| Some((parts.called(), parts.kind.as_ref()?, spans)))
 }
 
 /// Type and parent of the site fit each other.
@@ -45,15 +45,11 @@ pub(super) fn site(site: &Site, spans: &Spans, findings: &mut Findings) {
 }
 
 /// No name is used twice.
-pub(super) fn unique_names(
-    components: &Components,
-    probes: &[Placed<Option<Probe>>],
-    findings: &mut Findings,
-) {
+pub(super) fn unique_names(components: &Components, probes: &[Placed<ProbeParts>], findings: &mut Findings) {
     let mut seen = BTreeMap::new();
-    for (component, spans) in readable(components) {
-        if seen.insert(component.name.as_str(), ()).is_some() {
-            let message = format!("two components have the name {:?}", component.name.as_str());
+    for (name, spans) in components.iter().filter_map(|(parts, spans)| Some((parts.name.as_ref()?, spans))) {
+        if seen.insert(name.as_str(), ()).is_some() {
+            let message = format!("two components have the name {:?}", name.as_str());
             spans.wrong(
                 findings,
                 "name",
@@ -63,9 +59,9 @@ pub(super) fn unique_names(
         }
     }
     let mut seen = BTreeMap::new();
-    for (probe, spans) in probes.iter().filter_map(|(probe, spans)| Some((probe.as_ref()?, spans))) {
-        if seen.insert(probe.name.as_str(), ()).is_some() {
-            let message = format!("two probes have the name {:?}", probe.name);
+    for (name, spans) in probes.iter().filter_map(|((name, _), spans)| Some((name.as_ref()?, spans))) {
+        if seen.insert(name.as_str(), ()).is_some() {
+            let message = format!("two probes have the name {name:?}");
             spans.wrong(
                 findings,
                 "name",
@@ -80,9 +76,8 @@ pub(super) fn unique_names(
 pub(super) fn sources(components: &Components, findings: &mut Findings) {
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     let mut clusters: Vec<(&PostgresSettings, &str)> = Vec::new();
-    for (component, spans) in readable(components) {
-        let name = component.name.as_str();
-        let (key, source) = match &component.kind {
+    for (name, kind, spans) in readable(components) {
+        let (key, source) = match kind {
             ComponentKind::Files(files) => ("path", format!("file tree {}", files.path.display())),
             ComponentKind::Sqlite(sqlite) => ("path", format!("database {}", sqlite.path.display())),
             ComponentKind::Service(service) => match (&service.unit, &service.cgroup) {
@@ -138,10 +133,8 @@ pub(super) fn destination(
         ("databases", &destination.databases),
     ];
     for (key, place) in places.into_iter().filter_map(|(key, place)| Some((key, place.as_ref()?))) {
-        for (component, source) in
-            readable(components).filter_map(|(component, _)| Some((component, source(component)?)))
-        {
-            apart(key, place, component, source, spans, findings);
+        for (name, source) in readable(components).filter_map(|(name, kind, _)| Some((name, source(kind)?))) {
+            apart(key, place, (name, source), spans, findings);
         }
     }
 }
@@ -173,8 +166,8 @@ fn one_destination(spans: &Spans, findings: &mut Findings) {
 }
 
 /// The path that a component reads, if it is a path.
-fn source(component: &Component) -> Option<&PathBuf> {
-    match &component.kind {
+fn source(kind: &ComponentKind) -> Option<&PathBuf> {
+    match kind {
         ComponentKind::Files(files) => Some(&files.path),
         ComponentKind::Sqlite(sqlite) => Some(&sqlite.path),
         ComponentKind::Postgres(postgres) => postgres.data.as_ref(),
@@ -182,15 +175,7 @@ fn source(component: &Component) -> Option<&PathBuf> {
     }
 }
 
-fn apart(
-    key: &str,
-    place: &Path,
-    component: &Component,
-    source: &Path,
-    spans: &Spans,
-    findings: &mut Findings,
-) {
-    let name = &component.name;
+fn apart(key: &str, place: &Path, (name, source): (&str, &Path), spans: &Spans, findings: &mut Findings) {
     if place.starts_with(source) {
         let message = format!(
             "the destination lies in {}, which component {name} backs up: a set would hold itself",
@@ -222,8 +207,8 @@ pub(super) fn deadlines(
             spans.wrong(findings, key_at_fault, message, remedy);
         }
     }
-    for (component, component_spans) in readable(components) {
-        let ComponentKind::Command(command) = &component.kind else { continue };
+    for (_, kind, component_spans) in readable(components) {
+        let ComponentKind::Command(command) = kind else { continue };
         if command.in_freeze && component_spans.has("timeout") && command.timeout > window {
             let message = format!(
                 "the command runs in the freeze, and its `timeout` ({}) is longer than the `window` ({window}) of [deadlines]",
@@ -248,15 +233,14 @@ pub(super) fn reachable_grade(
     if task.minimum_grade != Grade::Frozen {
         return;
     }
-    let held = readable(components).find(|(component, _)| {
-        matches!(&component.kind, ComponentKind::Service(service) if service.quiet == Quiet::Freeze)
-    });
-    let tree = readable(components).any(|(component, _)| matches!(component.kind, ComponentKind::Files(_)));
-    if let (Some((component, _)), true) = (held, tree) {
+    let held = readable(components).find(
+        |(_, kind, _)| matches!(kind, ComponentKind::Service(service) if service.quiet == Quiet::Freeze),
+    );
+    let tree = readable(components).any(|(_, kind, _)| matches!(kind, ComponentKind::Files(_)));
+    if let (Some((name, ..)), true) = (held, tree) {
         let message = format!(
-            "the grade \"frozen\" cannot be reached: service {} is only held (quiet = \"freeze\"), so file trees are as a \
-             power cut would leave them",
-            component.name
+            "the grade \"frozen\" cannot be reached: service {name} is only held (quiet = \"freeze\"), so file trees are as \
+             a power cut would leave them"
         );
         let remedy = "quiet the service with \"stop\" or \"command\", or write minimum_grade = \"crash\"";
         spans.wrong(findings, "minimum_grade", message, remedy);

@@ -24,19 +24,36 @@ enum ComponentType {
     Command,
 }
 
-/// Reads one component; nothing when a part that it needs is missing or wrong.
-pub(super) fn read_component(
-    mut table: TableReader<'_>,
-    findings: &mut Findings,
-) -> Placed<Option<Component>> {
+/// What could be read of a component: also of one with a mistake, so that what it has in common with others is seen.
+pub(super) struct ComponentParts {
+    pub name: Option<ComponentName>,
+    level: Option<Level>,
+    /// Nothing when a key that the type needs is missing or wrong.
+    pub kind: Option<ComponentKind>,
+}
+
+impl ComponentParts {
+    /// What it is called in messages.
+    pub fn called(&self) -> &str {
+        self.name.as_ref().map_or("without a name", ComponentName::as_str)
+    }
+
+    /// The whole component, if nothing of it is missing.
+    pub fn whole(self) -> Option<Component> {
+        Some(Component { name: self.name?, level: self.level, kind: self.kind? })
+    }
+}
+
+/// Reads one component.
+pub(super) fn read_component(mut table: TableReader<'_>, findings: &mut Findings) -> Placed<ComponentParts> {
     let name: Option<ComponentName> = table.required("name", findings);
     let level: Option<Level> = table.optional("level", findings).map(|Choice(level)| level);
     let Some(Choice(kind)) = table.required::<Choice<ComponentType>>("type", findings) else {
-        return (None, table.finish_untyped(findings));
+        return (ComponentParts { name, level, kind: None }, table.finish_untyped(findings));
     };
     let called = name.as_ref().map_or("a component".to_owned(), |name| format!("component {name}"));
     table.rename(format!("{called} of type {}", format!("{kind:?}").to_lowercase()));
-    let settings = match kind {
+    let kind = match kind {
         ComponentType::Service => read_service(&mut table, findings).map(ComponentKind::Service),
         ComponentType::Files => read_files(&mut table, findings).map(ComponentKind::Files),
         ComponentType::Postgres => read_postgres(&mut table, findings).map(ComponentKind::Postgres),
@@ -44,14 +61,13 @@ pub(super) fn read_component(
         ComponentType::Command => read_command(&mut table, findings).map(ComponentKind::Command),
     };
     let spans = table.finish(findings);
-    match &settings {
+    match &kind {
         Some(ComponentKind::Service(service)) => check_service(service, &spans, findings),
         Some(ComponentKind::Postgres(postgres)) => check_postgres(postgres, &spans, findings),
         Some(ComponentKind::Files(files)) => check_files(files, &spans, findings),
         _ => {}
     }
-    let component = name.zip(settings).map(|(name, kind)| Component { name, level, kind });
-    (component, spans)
+    (ComponentParts { name, level, kind }, spans)
 }
 
 fn read_service(table: &mut TableReader<'_>, findings: &mut Findings) -> Option<ServiceSettings> {

@@ -59,6 +59,16 @@ impl Findings {
         self.list.is_empty()
     }
 
+    /// Keeps those whose place passes.
+    pub(super) fn retain(&mut self, passes: impl Fn(&Range<usize>) -> bool) {
+        self.list.retain(|finding| passes(&finding.span));
+    }
+
+    /// Takes in others.
+    pub(super) fn append(&mut self, mut others: Findings) {
+        self.list.append(&mut others.list);
+    }
+
     /// The mistakes in order of their place in `text`.
     pub(super) fn into_mistakes(mut self, text: &str) -> Vec<Mistake> {
         self.list.sort_by_key(|finding| (finding.span.start, finding.span.end));

@@ -5,14 +5,17 @@
 use toml::de::{DeTable, Error};
 
 use super::checks;
-use super::components::read_component;
+use super::components::{ComponentParts, read_component};
 use super::leaf::{Choice, Command, FilePath, Folder, Label, Percent};
 use super::mistake::{Findings, Mistake};
 use super::reader::{Spans, TableReader};
-use super::{Component, Deadlines, Destination, Hook, Probe, Site, SiteFile, SiteType, Task, Wait};
+use super::{Deadlines, Destination, Hook, Probe, Site, SiteFile, SiteType, Task, Wait};
 
 /// A table that was read, and where it stands.
 pub(super) type Placed<T> = (T, Spans);
+
+/// The name and the whole of a probe, each as far as it could be read.
+pub(super) type ProbeParts = (Option<String>, Option<Probe>);
 
 /// Reads a site file. The text is taken as it is: no variables, no tokens, no other files. The error is the list of all
 /// mistakes, in the order of the text, and never empty.
@@ -21,10 +24,10 @@ pub fn parse(text: &str) -> Result<SiteFile, Vec<Mistake>> {
     let mut findings = Findings::default();
     note_syntax(text, &errors, &mut findings);
     if !findings.is_empty() {
-        // Of a text with wrong syntax nothing else can be said for certain.
+        note_around(text, &errors, &mut findings);
         return Err(findings.into_mistakes(text));
     }
-    let file = read_file(document.get_ref(), &mut findings);
+    let file = read_file(document.get_ref(), true, &mut findings);
     match file {
         Some(file) if findings.is_empty() => Ok(file),
         _ => {
@@ -61,7 +64,38 @@ fn note_syntax(text: &str, errors: &[Error], findings: &mut Findings) {
     }
 }
 
-fn read_file(document: &DeTable<'_>, findings: &mut Findings) -> Option<SiteFile> {
+/// Notes the mistakes in the tables that have no wrong syntax. The others are blanked out: of these, of what is missing
+/// from the whole, and of what depends on defaults, nothing can be said for certain.
+fn note_around(text: &str, errors: &[Error], findings: &mut Findings) {
+    let mut starts = vec![0];
+    starts.extend(text.match_indices("\n[").map(|(place, _)| place + 1));
+    let mut rest = text.as_bytes().to_vec();
+    let mut blanked = Vec::new();
+    for error in errors {
+        let place = error.span().map_or(0, |span| span.start).min(text.len());
+        let table = starts.partition_point(|start| *start <= place) - 1;
+        let (begin, header_end) = (starts[table], text[starts[table]..].find('\n').unwrap_or(text.len()));
+        let header_end = (begin + header_end).min(text.len());
+        // Behind a wrong header it is not known where anything belongs.
+        let broken_header = place <= header_end;
+        let end =
+            if broken_header { text.len() } else { starts.get(table + 1).copied().unwrap_or(text.len()) };
+        let from = if broken_header { begin } else { header_end };
+        rest[from..end].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
+        blanked.push(begin..end);
+    }
+    let Ok(rest) = String::from_utf8(rest) else { return };
+    let (document, errors) = DeTable::parse_recoverable(&rest);
+    if !errors.is_empty() {
+        return;
+    }
+    let mut around = Findings::default();
+    read_file(document.get_ref(), false, &mut around);
+    around.retain(|span| *span != (0..0) && !blanked.iter().any(|table| table.contains(&span.start)));
+    findings.append(around);
+}
+
+fn read_file(document: &DeTable<'_>, whole: bool, findings: &mut Findings) -> Option<SiteFile> {
     let mut root = TableReader::root(document);
     let site = root.table("site", true, findings).map(|table| read_site(table, findings));
     let destination =
@@ -69,12 +103,12 @@ fn read_file(document: &DeTable<'_>, findings: &mut Findings) -> Option<SiteFile
     let task = root.table("task", false, findings).map(|table| read_task(table, findings));
     let deadlines = root.table("deadlines", false, findings).map(|table| read_deadlines(table, findings));
     let hook = root.table("hook", false, findings).map(|table| read_hook(table, findings));
-    let components: Vec<Placed<Option<Component>>> = root
+    let components: Vec<Placed<ComponentParts>> = root
         .tables("component", true, findings)
         .into_iter()
         .map(|table| read_component(table, findings))
         .collect();
-    let probes: Vec<Placed<Option<Probe>>> =
+    let probes: Vec<Placed<ProbeParts>> =
         root.tables("probe", false, findings).into_iter().map(|table| read_probe(table, findings)).collect();
     root.finish(findings);
 
@@ -84,9 +118,11 @@ fn read_file(document: &DeTable<'_>, findings: &mut Findings) -> Option<SiteFile
         checks::destination(destination, &components, findings);
     }
     let deadlines = deadlines.unwrap_or_default();
-    checks::deadlines(&deadlines, &components, findings);
     let task = task.unwrap_or_default();
-    checks::reachable_grade(&task, &components, findings);
+    if whole {
+        checks::deadlines(&deadlines, &components, findings);
+        checks::reachable_grade(&task, &components, findings);
+    }
 
     Some(SiteFile {
         site: site??,
@@ -94,8 +130,8 @@ fn read_file(document: &DeTable<'_>, findings: &mut Findings) -> Option<SiteFile
         task: task.0,
         deadlines: deadlines.0,
         hook: hook.unwrap_or_default(),
-        components: components.into_iter().map(|(component, _)| component).collect::<Option<_>>()?,
-        probes: probes.into_iter().map(|(probe, _)| probe).collect::<Option<_>>()?,
+        components: components.into_iter().map(|(parts, _)| parts.whole()).collect::<Option<_>>()?,
+        probes: probes.into_iter().map(|((_, probe), _)| probe).collect::<Option<_>>()?,
     })
 }
 
@@ -158,11 +194,11 @@ fn read_hook(mut table: TableReader<'_>, findings: &mut Findings) -> Hook {
     hook
 }
 
-fn read_probe(mut table: TableReader<'_>, findings: &mut Findings) -> Placed<Option<Probe>> {
+fn read_probe(mut table: TableReader<'_>, findings: &mut Findings) -> Placed<ProbeParts> {
     let name = table.required("name", findings).map(|Label(name)| name);
     let run = table.required("run", findings).map(|Command(run)| run);
     let timeout = table.optional("timeout", findings).unwrap_or_else(super::settings::default_probe_timeout);
     let spans = table.finish(findings);
-    let probe = name.zip(run).map(|(name, run)| Probe { name, run, timeout });
-    (probe, spans)
+    let probe = name.clone().zip(run).map(|(name, run)| Probe { name, run, timeout });
+    ((name, probe), spans)
 }
