@@ -278,7 +278,7 @@ const NONSENSE: &[(&str, &str, &str)] = &[
         "quiet = \"freeze\"\ncgroup = \"/sys/fs/cgroup/x\"",
         "component[0].cgroup: `unit` and `cgroup` are both there",
     ),
-    ("unit = \"shop.service\"", "", "component[0]: nothing says how the service is stopped"),
+    ("unit = \"shop.service\"", "", "component[0]: nothing says how component shop of type service is stopped"),
     ("unit = \"shop.service\"", "unit = \"-f\"", "component[0].unit: `unit` is not the name of a unit"),
     (
         "unit = \"shop.service\"",
@@ -424,4 +424,18 @@ fn wrong_syntax_in_one_table_does_not_hide_the_mistakes_in_others() {
     let told = mistakes(&text);
     assert!(told.iter().all(|it| it.key_path != "component[2].path"), "{told:#?}");
     assert!(told.iter().any(|it| it.key_path == "site.code"), "{told:#?}");
+}
+
+#[test]
+fn a_wrong_value_has_no_follow_up_and_what_is_missing_names_its_component() {
+    let text = GOOD.to_owned()
+        + "[deadlines]\nfreeze = \"1 fortnight\"\nwindow = \"5s\"\nsnapshot = \"1s\"\nthaw = \"1s\"\n";
+    let told = mistakes(&text);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert_eq!(told[0].key_path, "deadlines.freeze");
+    let text = GOOD.replace("unit = \"shop.service\"\n", "");
+    for quiet in ["stop", "freeze", "command"] {
+        let told = mistakes(&text.replace("quiet = \"stop\"", &format!("quiet = {quiet:?}")));
+        assert!(told.iter().all(|it| it.message.contains("component shop")), "{told:#?}");
+    }
 }

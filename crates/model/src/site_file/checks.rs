@@ -199,7 +199,7 @@ pub(super) fn deadlines(
     for (key, wait) in
         [("freeze", deadlines.freeze), ("snapshot", deadlines.snapshot), ("thaw", deadlines.thaw)]
     {
-        if wait > window {
+        if wait > window && spans.is_certain(key) && spans.is_certain("window") {
             let key_at_fault = if spans.has(key) { key } else { "window" };
             let message =
                 format!("`{key}` ({wait}) is longer than `window` ({window}), which it is a part of");
@@ -209,7 +209,8 @@ pub(super) fn deadlines(
     }
     for (_, kind, component_spans) in readable(components) {
         let ComponentKind::Command(command) = kind else { continue };
-        if command.in_freeze && component_spans.has("timeout") && command.timeout > window {
+        let certain = spans.is_certain("window") && component_spans.is_certain("timeout");
+        if certain && command.in_freeze && component_spans.has("timeout") && command.timeout > window {
             let message = format!(
                 "the command runs in the freeze, and its `timeout` ({}) is longer than the `window` ({window}) of [deadlines]",
                 command.timeout

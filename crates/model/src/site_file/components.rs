@@ -150,7 +150,8 @@ fn check_service(service: &ServiceSettings, spans: &Spans, findings: &mut Findin
                 both_commands("stop", spans, findings);
             } else if !spans.has("unit") {
                 let remedy = "for quiet = \"stop\" write `unit`, or `freeze_command` with `thaw_command`";
-                spans.wrong(findings, "", "nothing says how the service is stopped", remedy);
+                let message = format!("nothing says how {} is stopped", spans.title());
+                spans.wrong(findings, "", message, remedy);
             }
         }
         Quiet::Command => {
@@ -166,7 +167,8 @@ fn exactly_one(keys: [&str; 2], spans: &Spans, findings: &mut Findings, remedy: 
             spans.wrong(findings, keys[1], format!("`{}` and `{}` are both there", keys[0], keys[1]), remedy);
         }
         [false, false] => {
-            spans.wrong(findings, "", format!("neither `{}` nor `{}` is there", keys[0], keys[1]), remedy);
+            let message = format!("neither `{}` nor `{}` is there in {}", keys[0], keys[1], spans.title());
+            spans.wrong(findings, "", message, remedy);
         }
         _ => {}
     }
@@ -181,7 +183,7 @@ fn no_effect(key: &str, quiet: &str, remedy: &str, spans: &Spans, findings: &mut
 fn both_commands(quiet: &str, spans: &Spans, findings: &mut Findings) {
     for key in ["freeze_command", "thaw_command"] {
         if !spans.has(key) {
-            let message = format!("`{key}` is missing, and quiet = {quiet:?} needs it");
+            let message = format!("`{key}` is missing in {}, and quiet = {quiet:?} needs it", spans.title());
             spans.wrong(
                 findings,
                 "",

@@ -1,6 +1,6 @@
 //! Reads tables key by key and notes every mistake on the way, instead of ending at the first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use toml::Spanned;
@@ -14,8 +14,12 @@ use super::nearest::nearest;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Spans {
     path: String,
+    /// What the table is called in messages, such as `[site]`.
+    title: String,
     header: Range<usize>,
     values: BTreeMap<String, Range<usize>>,
+    /// The keys with a wrong value, in whose place a default stands.
+    wrong: BTreeSet<&'static str>,
 }
 
 impl Spans {
@@ -27,6 +31,16 @@ impl Spans {
     /// Whether the key is there.
     pub(super) fn has(&self, key: &str) -> bool {
         self.values.contains_key(key)
+    }
+
+    /// Whether the value of `key` is what the text says, or its default.
+    pub(super) fn is_certain(&self, key: &str) -> bool {
+        !self.wrong.contains(key)
+    }
+
+    /// What the table is called in messages.
+    pub(super) fn title(&self) -> &str {
+        &self.title
     }
 
     /// The path of `key`, such as `component[0].path`.
@@ -53,8 +67,6 @@ impl Spans {
 /// Reads one table.
 pub(super) struct TableReader<'a> {
     entries: &'a DeTable<'a>,
-    /// What it is called in messages, such as `[site]`.
-    title: String,
     spans: Spans,
     known: Vec<&'static str>,
     missing: Vec<(&'static str, String)>,
@@ -68,12 +80,13 @@ impl<'a> TableReader<'a> {
 
     fn new(entries: &'a DeTable<'a>, title: String, path: String, header: Range<usize>) -> Self {
         let values = entries.iter().map(|(key, value)| (key.get_ref().to_string(), value.span())).collect();
-        Self { entries, title, spans: Spans { path, header, values }, known: Vec::new(), missing: Vec::new() }
+        let spans = Spans { path, title, header, values, wrong: BTreeSet::new() };
+        Self { entries, spans, known: Vec::new(), missing: Vec::new() }
     }
 
     /// Gives the table a better name for messages, once one is known.
     pub(super) fn rename(&mut self, title: String) {
-        self.title = title;
+        self.spans.title = title;
     }
 
     fn value(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
@@ -90,7 +103,11 @@ impl<'a> TableReader<'a> {
                 self.spans.values.insert(format!("{key}[{number}]"), element.span());
             }
         }
-        match T::read(value) {
+        let read = T::read(value);
+        if read.is_err() {
+            self.spans.wrong.insert(key);
+        }
+        match read {
             Ok(read) => Some(read),
             Err(Wrong::Type) => {
                 let found = type_name(value.get_ref());
@@ -209,7 +226,7 @@ impl<'a> TableReader<'a> {
             findings.add(
                 key.span(),
                 self.spans.path(name),
-                format!("unknown key `{name}` in {}", self.title),
+                format!("unknown key `{name}` in {}", self.spans.title),
                 remedy,
             );
         }
@@ -226,7 +243,7 @@ impl<'a> TableReader<'a> {
             findings.add(
                 self.spans.header.clone(),
                 self.spans.path(key),
-                format!("`{key}` is missing in {}", self.title),
+                format!("`{key}` is missing in {}", self.spans.title),
                 remedy.clone(),
             );
         }
