@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use stillpoint_model::ErrorKind;
+use stillpoint_model::{ErrorKind, plain};
 use stillpoint_site::SiteError;
 
 use crate::screen::Style;
@@ -34,9 +34,10 @@ pub fn report(error: &SiteError, json: bool) -> ExitCode {
 /// Prints an error to standard error for people.
 pub fn print(error: &SiteError) {
     let style = Style::for_stderr();
-    eprintln!("{} {}", style.red("error:"), error.text);
+    // A mistake in the site file is shown with the text around it, in lines of their own.
+    eprintln!("{} {}", style.red("error:"), plain::marked_lines(&error.text, "").join("\n"));
     for cause in causes(error) {
-        eprintln!("  {} {cause}", style.dim("because:"));
+        eprintln!("  {} {}", style.dim("because:"), plain::marked_lines(&cause, "    ").join("\n"));
     }
     if let Some(hint) = &error.hint {
         eprintln!("  {} {hint}", style.bold("hint:"));

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 
 use stillpoint_model::status::{MessageId, Severity, StatusMessage, id};
-use stillpoint_model::{Event, Grade, Monitor, Outcome, Phase};
+use stillpoint_model::{Event, Grade, Monitor, Outcome, Phase, Problem, plain};
 
 /// Colours, or none: NO_COLOR, TERM=dumb and a stream that is no terminal switch them off.
 #[derive(Debug, Clone, Copy)]
@@ -113,6 +113,12 @@ impl Screen {
         }
     }
 
+    /// A line with text from elsewhere in it, which may have more lines and anything else in it.
+    fn foreign(&self, mark: &str, text: &str) {
+        let lines = plain::marked_lines(text, "        ").join("\n");
+        self.line(&format!("    {mark}{lines}"));
+    }
+
     fn line(&self, text: &str) {
         let mut moving = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.clear(&mut moving);
@@ -147,7 +153,7 @@ impl Screen {
                 Severity::Warning => self.style.yellow("warning:"),
                 Severity::Error => self.style.red("warning:"),
             };
-            self.line(&format!("    {mark} {}", message.text));
+            self.foreign(&format!("{mark} "), &message.text);
         }
     }
 
@@ -159,6 +165,13 @@ impl Screen {
         };
         self.line(&format!("  {name} {:>10}", span(elapsed_us)));
     }
+}
+
+/// What a problem is about, before its text.
+fn place(problem: &Problem) -> String {
+    let component = problem.component.as_ref().map(|name| format!("{name}: "));
+    let path = problem.path.as_ref().map(|path| format!("{}: ", plain::one_line(path)));
+    component.into_iter().chain(path).collect()
 }
 
 /// What is told to a person as a status message or not at all. The others repeat an event or an error.
@@ -199,20 +212,18 @@ impl Monitor for Screen {
                 ));
             }
             Event::ProviderChosen { component, provider, reason } => {
-                self.line(&style.dim(&format!("    {component}: {provider} ({reason})")));
+                self.line(&style.dim(&format!("    {component}: {provider} ({})", plain::one_line(&reason))));
             }
             Event::ComponentCaptured { component, grade, files, bytes: size } => {
                 let grade = Self::grade(style, grade);
                 self.line(&format!("    {component}: {files} files, {}, {grade}", bytes(size)));
             }
             Event::StepEnded { component, step, error: Some(error), .. } => {
-                self.line(&format!("    {} {component}, {step}: {error}", style.red("failed:")));
+                self.foreign(&format!("{} ", style.red("failed:")), &format!("{component}, {step}: {error}"));
             }
             Event::Problem(problem) => {
-                let place = [problem.component.map(|name| name.to_string()), problem.path];
-                let place = place.into_iter().flatten().collect::<Vec<_>>().join(": ");
-                let colon = if place.is_empty() { "" } else { ": " };
-                self.line(&format!("    {} {place}{colon}{}", style.yellow("problem:"), problem.text));
+                let mark = style.yellow("problem:");
+                self.foreign(&format!("{mark} {}", place(&problem)), &problem.text);
             }
             Event::Progress { component, activity, files, bytes: done, total_bytes } => {
                 let name = component.map_or_else(String::new, |name| format!("{name}: "));
@@ -246,5 +257,11 @@ mod tests {
             [span(340), span(12_345), span(4_500_000), span(61_000_000)],
             ["340 µs", "12.3 ms", "4.5 s", "1 min 1 s"]
         );
+    }
+
+    #[test]
+    fn the_name_of_a_file_steers_no_terminal() {
+        let (component, path) = ("app".parse().ok(), Some("x\x1b[2J\ny".to_owned()));
+        assert_eq!(place(&Problem { component, path, text: String::new() }), "app: x\\u{1b}[2J\\ny: ");
     }
 }

@@ -9,6 +9,7 @@ mod ids;
 mod monitor;
 mod outcome;
 mod phase;
+pub mod plain;
 mod provider;
 pub mod site_file;
 pub mod status;

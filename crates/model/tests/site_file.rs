@@ -278,7 +278,11 @@ const NONSENSE: &[(&str, &str, &str)] = &[
         "quiet = \"freeze\"\ncgroup = \"/sys/fs/cgroup/x\"",
         "component[0].cgroup: `unit` and `cgroup` are both there",
     ),
-    ("unit = \"shop.service\"", "", "component[0]: nothing says how component shop of type service is stopped"),
+    (
+        "unit = \"shop.service\"",
+        "",
+        "component[0]: nothing says how component shop of type service is stopped",
+    ),
     ("unit = \"shop.service\"", "unit = \"-f\"", "component[0].unit: `unit` is not the name of a unit"),
     (
         "unit = \"shop.service\"",

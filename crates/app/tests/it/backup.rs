@@ -174,6 +174,16 @@ fn every_component_that_cannot_be_backed_up_is_named_at_once_and_so_is_missing_r
     assert!(site.run(&["backup", "--dry-run"]).exits(1).out.contains("free"));
 }
 
+#[test]
+fn a_path_steers_no_terminal() {
+    let site = Site::new();
+    let odd = "[[component]]\nname = \"odd\"\ntype = \"files\"\npath = \"/nonexistent/\\u001b[2Jx\"";
+    site.write_site_file("", odd);
+    let done = site.run(&["backup"]);
+    assert!(done.code != 0 && done.err.contains("nonexistent"), "{}", done.err);
+    assert!(!(done.out + &done.err).contains('\x1b'), "a path reached the terminal as it is");
+}
+
 fn signal(run: &Child) {
     let process = rustix::process::Pid::from_raw(run.id().cast_signed()).unwrap();
     rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use stillpoint_model::status::{Severity, StatusMessage, id, statmsg_line};
-use stillpoint_model::{ComponentName, Event, Monitor, Phase, Problem, SiteCode, Step};
+use stillpoint_model::{ComponentName, Event, Monitor, Phase, Problem, SiteCode, Step, plain};
 
 use super::log::Log;
 
@@ -94,11 +94,11 @@ impl Teller {
         self.emit(Event::Status(message));
     }
 
-    /// Writes one line to the log only.
+    /// Writes to the log only. What has more than one line is one entry: only its first line can be taken for ours.
     pub fn line(&self, text: &str) {
         let stamp = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
         let mut state = self.state();
-        for part in text.lines() {
+        for part in plain::marked_lines(text, "    | ") {
             let line = format!("{stamp}  {part}\n");
             if let Some(log) = &state.log {
                 log.write(line.clone());
@@ -196,4 +196,23 @@ impl Monitor for Teller {
 /// Where the log of all runs lies: beside the set, so that a failed run leaves one too.
 pub(crate) fn log_path(destination_folder: &Path) -> PathBuf {
     destination_folder.join("backup.log")
+}
+
+#[cfg(test)]
+mod tests {
+    use stillpoint_model::NoMonitor;
+
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_file_forges_no_line_of_the_log() {
+        let teller = Teller::new("T01".parse().unwrap(), Arc::new(NoMonitor));
+        let name = "x\x1b[2J\n2026-01-01T00:00:00.000Z  STATMSG: ID=5035 SEV=I";
+        teller.emit(Event::Problem(Problem { component: None, path: Some(name.into()), text: "odd".into() }));
+        let log = teller.logged();
+        assert!(!log.contains('\x1b'), "{log:?}");
+        let ours = |line: &&str| line.get(26..).is_some_and(|rest| rest.starts_with("STATMSG: ID="));
+        let told: Vec<&str> = log.lines().filter(ours).collect();
+        assert!(told.len() == 1 && told[0].contains("ID=5125"), "{log}");
+    }
 }
