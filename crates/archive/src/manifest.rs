@@ -171,7 +171,7 @@ impl Manifest {
                 folder.display(),
                 header.format
             );
-            return Err(ArchiveError::new(ErrorKind::Config, text)
+            return Err(ArchiveError::new(ErrorKind::Environment, text)
                 .with_hint(format!("use the program that the set brings along: {KIT}/stillpoint")));
         }
         serde_json::from_slice(&text).map_err(damaged)
@@ -198,12 +198,12 @@ fn check_sum(folder: &Path, text: &[u8]) -> Result<(), ArchiveError> {
 fn missing(folder: &Path) -> ArchiveError {
     let name = folder.display();
     if folder.join(Undo::MARKER).exists() {
-        return ArchiveError::new(ErrorKind::Config, format!("{name} is a half-built set"))
+        return ArchiveError::new(ErrorKind::Usage, format!("{name} is a half-built set"))
             .with_hint("it is what an interrupted run left; `stillpoint reconcile` removes it");
     }
     if [MANIFEST_SUM, SUMS, LISTS, WRITERS].iter().any(|part| folder.join(part).exists()) {
         return ArchiveError::damaged(format!("{name} is a backup set whose {MANIFEST} is missing"));
     }
-    ArchiveError::new(ErrorKind::Config, format!("{name} is not a backup set: it has no {MANIFEST}"))
+    ArchiveError::new(ErrorKind::Usage, format!("{name} is not a backup set: it has no {MANIFEST}"))
         .with_hint("name the folder of a set, such as P01Backup, or the destination folder that holds it")
 }

@@ -137,7 +137,7 @@ fn whole(root: &Path, case: &str) -> Option<String> {
             Some(set.facts().run.to_string())
         }
         Err(error) => {
-            assert_eq!(error.kind, ErrorKind::Config, "{case}: {}", error.text);
+            assert_eq!(error.kind, ErrorKind::Usage, "{case}: {}", error.text);
             None
         }
     }

@@ -235,7 +235,7 @@ fn find(folder: &Path) -> Result<PathBuf, ArchiveError> {
         let name = folder.file_name().and_then(|name| name.to_str());
         let waiting = name.zip(folder.parent()).and_then(|(name, root)| put_aside(root, name));
         return waiting.ok_or_else(|| {
-            ArchiveError::new(ErrorKind::Config, format!("there is no backup set at {}", folder.display()))
+            ArchiveError::new(ErrorKind::Usage, format!("there is no backup set at {}", folder.display()))
                 .with_hint(
                     "name the folder of a set, or the destination folder that holds it; is its disk mounted?",
                 )
@@ -264,7 +264,7 @@ fn refuse_unpublished(folder: PathBuf) -> Result<PathBuf, ArchiveError> {
         return Ok(folder);
     }
     let text = format!("{} is not published: it is being built, or was just replaced", folder.display());
-    Err(ArchiveError::new(ErrorKind::Config, text).with_hint("name the published set beside it"))
+    Err(ArchiveError::new(ErrorKind::Usage, text).with_hint("name the published set beside it"))
 }
 
 /// Where the parts of the set are. A separate folder with databases is looked for where it was published, and beside the

@@ -507,18 +507,18 @@ fn what_is_no_set_is_refused_with_the_reason() {
         (error.kind, error.text)
     };
     let (kind, text) = refused(&root);
-    assert!(kind == ErrorKind::Config && text.contains("is not a backup set"), "{text}");
+    assert!(kind == ErrorKind::Usage && text.contains("is not a backup set"), "{text}");
     let (kind, text) = refused(&root.join("nowhere"));
-    assert!(kind == ErrorKind::Config && text.contains("there is no backup set"), "{text}");
+    assert!(kind == ErrorKind::Usage && text.contains("there is no backup set"), "{text}");
     let run = fill_version(ground.top.path(), &one_folder(&root), 1).unwrap();
     let (kind, text) = refused(&run.builder.folder());
-    assert!(kind == ErrorKind::Config && text.contains("half-built"), "{text}");
-    assert_eq!(refused(&root).0, ErrorKind::Config);
+    assert!(kind == ErrorKind::Usage && text.contains("half-built"), "{text}");
+    assert_eq!(refused(&root).0, ErrorKind::Usage);
     let set = run.publish().unwrap();
     let building = root.join(".P01Backup.building-20261122T030000Z-1");
     support::run("cp", &["-a", set.folder().to_str().unwrap(), building.to_str().unwrap()]);
     let (kind, text) = refused(&building);
-    assert!(kind == ErrorKind::Config && text.contains("is not published"), "{text}");
+    assert!(kind == ErrorKind::Usage && text.contains("is not published"), "{text}");
     // A set of the future, with a checksum that fits.
     let text = fs::read_to_string(set.folder().join("manifest.json")).unwrap();
     let text = text.replace("\"min_reader\": 1", "\"min_reader\": 2").replace("\"cut_at\"", "\"cut\"");
@@ -527,7 +527,7 @@ fn what_is_no_set_is_refused_with_the_reason() {
         Command::new("sha256sum").arg("manifest.json").current_dir(set.folder()).output().unwrap().stdout;
     fs::write(set.folder().join("manifest.json.sha256"), sum).unwrap();
     let (kind, text) = refused(&root);
-    assert!(kind == ErrorKind::Config && text.contains("format"), "{text}");
+    assert!(kind == ErrorKind::Environment && text.contains("format"), "{text}");
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -86,6 +86,15 @@ fn damage_is_named_and_has_its_own_exit_code() {
 }
 
 #[test]
+fn a_wrong_path_of_a_set_is_a_wrong_command_line_and_no_wrong_site_file() {
+    let site = Site::new();
+    for arguments in [["verify", "/nonexistent"], ["show", "/nonexistent"], ["recover", "/nonexistent"]] {
+        site.run(&arguments).exits(2);
+    }
+    site.run(&["verify", site.path("tree").to_str().unwrap()]).exits(2);
+}
+
+#[test]
 fn a_dry_run_touches_nothing() {
     let site = Site::new();
     let before = contents(site.folder.path());
