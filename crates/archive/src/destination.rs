@@ -83,7 +83,7 @@ fn check_folder(folder: &Path, share: bool, sources: &[PathBuf], findings: &mut 
         }
         Ok(facts) if facts.permissions().mode() & 0o077 != 0 => findings.push(Finding::fatal(
             format!(
-                "the destination {} can be entered by group or others (mode {:04o}), and a backup holds everything that the site holds",
+                "the destination {} is open to group or others (mode {:04o}), and a backup holds everything that the site holds",
                 folder.display(),
                 facts.permissions().mode() & 0o7777
             ),

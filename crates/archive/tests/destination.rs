@@ -65,12 +65,12 @@ fn a_file_is_no_destination() {
 }
 
 #[test]
-fn a_folder_that_others_can_enter_is_refused() {
+fn a_folder_that_is_open_to_others_is_refused() {
     let ground = Ground::new();
     let folder = ground.folder("open");
-    for mode in [0o755, 0o750, 0o701] {
+    for mode in [0o755, 0o750, 0o740, 0o701] {
         fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
-        only(&fatal(&one_folder(&folder), &[]), &format!("(mode {mode:04o})"));
+        only(&fatal(&one_folder(&folder), &[]), &format!("is open to group or others (mode {mode:04o})"));
     }
 }
 
