@@ -12,7 +12,7 @@ mod words;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
@@ -70,6 +70,8 @@ struct Pending {
     deadline: Instant,
     wait: Duration,
     cancel: Cancel,
+    /// Whether undos of what holds the site are still to be carried out by it.
+    held: Arc<AtomicBool>,
 }
 
 /// The time in which the site stands still.
@@ -214,8 +216,9 @@ impl Driver {
             }
             Ok(Output::Nothing) => (phases::Event::Done(act), None),
             Err(why) => {
-                if let (Act::Undo(_), ActError::Undos(reasons)) = (act, &why) {
-                    self.not_undone.extend(reasons.iter().cloned());
+                // What a release could not undo is tried once more by its clean.
+                if let (Act::Undo(_) | Act::Clean(_), ActError::Undos { held, .. }) = (act, &why) {
+                    self.not_undone.extend(held.iter().cloned());
                 }
                 (phases::Event::Failed(act), Some(words::failure(act, why, cancelled, &self.names)))
             }
@@ -265,14 +268,14 @@ impl Driver {
             // It ended in this moment: its end is in the channel.
             return None;
         }
-        let Pending { act, wait, cancel, .. } = self.pending.swap_remove(place);
+        let Pending { act, wait, cancel, held, .. } = self.pending.swap_remove(place);
         cancel.cancel();
         let error = if self.cancelled && act == Act::Seal {
             words::cancelled_seal()
         } else {
             words::late(act, wait, &self.names)
         };
-        if matches!(act, Act::Undo(_)) {
+        if held.load(Ordering::SeqCst) {
             self.not_undone.push(error.text.clone());
         }
         self.note_end(act, wait, Some(&error));

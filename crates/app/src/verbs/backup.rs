@@ -35,6 +35,8 @@ pub fn backup(common: &Common, own: &BackupArguments, hook: Arc<dyn ActHook>) ->
         summary(&report);
     }
     match (report.outcome, report.failure) {
+        // The set may be published and whole: that the site stands still is what a person must know.
+        (_, Some(error)) if error.kind == ErrorKind::NotThawed => Err(error),
         (Outcome::Complete, _) => Ok(0),
         (Outcome::Incomplete, _) => Ok(INCOMPLETE),
         (Outcome::Failed, Some(error)) => Err(error),

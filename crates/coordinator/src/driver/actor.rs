@@ -37,8 +37,8 @@ pub(super) enum ActError {
     Text(String),
     /// It panicked.
     Panic(String),
-    /// Undos that could not be carried out.
-    Undos(Vec<String>),
+    /// Undos that could not be carried out: of what holds the site, and of what only lies about.
+    Undos { held: Vec<String>, left: Vec<String> },
 }
 
 /// The end of an act.
@@ -155,9 +155,10 @@ fn perform(part: &mut Part, order: Order) -> Result<Output, ActError> {
     let output = call(&mut *part.writer, &context, order.step, order.deadline, order.sink)?;
     if order.step == Step::Release {
         // A writer that forgot to settle: what it registered is done now, which is harmless when it was done before.
-        let failures = part.intents.carry_out(Some(part.who), &[Urgency::Thaw, Urgency::Release], true);
-        if !failures.is_empty() {
-            return Err(ActError::Undos(failures));
+        let held = part.intents.carry_out(Some(part.who), &[Urgency::Thaw], true);
+        let left = part.intents.carry_out(Some(part.who), &[Urgency::Release], true);
+        if !(held.is_empty() && left.is_empty()) {
+            return Err(ActError::Undos { held, left });
         }
     }
     part.hook.after(&name).map_err(ActError::Text)?;

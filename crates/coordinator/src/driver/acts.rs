@@ -115,7 +115,7 @@ impl Driver {
         };
         let act = Act::Call(step, who);
         let wait = deadline - now;
-        self.pending.push(Pending { act, deadline, wait, cancel });
+        self.pending.push(Pending { act, deadline, wait, cancel, held: Arc::default() });
         if !self.actors[who].order(order) {
             let result = Err(ActError::Panic("its thread is gone".to_owned()));
             // To the channel and not to the queue: it is pending like any other.
@@ -143,23 +143,33 @@ impl Driver {
         let settle = !self.actors[who].is_abandoned();
         let (intents, hook, tell) = (self.intents.clone(), self.settings.hook.clone(), self.tell.clone());
         let name = words::act_name(act, &self.names);
+        let held = Arc::new(AtomicBool::new(!self.intents.of(Some(who), &[Urgency::Thaw]).is_empty()));
+        let still_held = held.clone();
         let work = move || {
             let begun = Instant::now();
-            let mut failures = Vec::new();
-            failures.extend(hook.before(&name).err());
-            if failures.is_empty() {
-                failures.extend(intents.carry_out(Some(who), urgencies, settle));
-                failures.extend(hook.after(&name).err());
+            let (mut held, mut left) = (Vec::new(), Vec::new());
+            match hook.before(&name) {
+                Ok(()) => {
+                    held = intents.carry_out(Some(who), &[Urgency::Thaw], settle);
+                    still_held.store(!held.is_empty(), Ordering::SeqCst);
+                    if urgencies.contains(&Urgency::Release) {
+                        left = intents.carry_out(Some(who), &[Urgency::Release], settle);
+                    }
+                    left.extend(hook.after(&name).err());
+                }
+                Err(reason) if still_held.load(Ordering::SeqCst) => held.push(reason),
+                Err(reason) => left.push(reason),
             }
-            let result =
-                if failures.is_empty() { Ok(Output::Nothing) } else { Err(ActError::Undos(failures)) };
+            let done = held.is_empty() && left.is_empty();
+            let result = if done { Ok(Output::Nothing) } else { Err(ActError::Undos { held, left }) };
             // Nobody listens when it was given up.
             let _ = tell.send(Ended { act, result, elapsed: begun.elapsed() });
         };
-        self.pending.push(Pending { act, deadline, wait, cancel: Cancel::default() });
+        self.pending.push(Pending { act, deadline, wait, cancel: Cancel::default(), held });
         let thread = std::thread::Builder::new().name("take back".to_owned());
         if let Err(error) = thread.spawn(work) {
-            let result = Err(ActError::Undos(vec![format!("no thread can be started: {error}")]));
+            let held = vec![format!("no thread can be started: {error}")];
+            let result = Err(ActError::Undos { held, left: Vec::new() });
             let _ = self.tell.send(Ended { act, result, elapsed: Duration::ZERO });
         }
     }

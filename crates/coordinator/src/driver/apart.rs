@@ -5,7 +5,7 @@
 //! it must not publish. What it registered before stays open, for reconcile: it may still put something there.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::AtomicU8;
 
 use super::*;
 
@@ -51,7 +51,8 @@ impl Driver {
         let (wait, cancel, work) = (wait.duration(), Cancel::default(), self.work(act));
         self.apart.state = Arc::new(AtomicU8::new(BUSY));
         let (state, hook, tell) = (self.apart.state.clone(), self.settings.hook.clone(), self.tell.clone());
-        self.pending.push(Pending { act, deadline: Instant::now() + wait, wait, cancel: cancel.clone() });
+        let (deadline, held) = (Instant::now() + wait, Arc::default());
+        self.pending.push(Pending { act, deadline, wait, cancel: cancel.clone(), held });
         let perform = move || {
             let begun = Instant::now();
             let done = catch_unwind(AssertUnwindSafe(|| {

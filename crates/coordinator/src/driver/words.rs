@@ -76,11 +76,15 @@ pub(super) fn failure(act: Act, why: ActError, cancelled: bool, names: &[Compone
             format!("{what} panicked: {reason}"),
             "This is a mistake in Stillpoint; please report it with the journal.",
         ),
-        ActError::Undos(reasons) => error(
-            ErrorKind::NotThawed,
-            format!("{what} failed: {}", reasons.join("; ")),
-            "Put it right by hand, then run `stillpoint reconcile`.",
-        ),
+        ActError::Undos { held, left } => {
+            let kind = if held.is_empty() { ErrorKind::Environment } else { ErrorKind::NotThawed };
+            let reasons: Vec<String> = held.into_iter().chain(left).collect();
+            error(
+                kind,
+                format!("{what} failed: {}", reasons.join("; ")),
+                "Put it right by hand, then run `stillpoint reconcile`.",
+            )
+        }
     }
 }
 
