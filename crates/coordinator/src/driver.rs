@@ -237,6 +237,8 @@ impl Driver {
 
     fn note_end(&mut self, act: Act, elapsed: Duration, error: Option<&StageError>) {
         let text = error.map(chain);
+        // The event names component and step by itself.
+        let short = text.as_deref().map(|text| words::without_subject(text, act, &self.names));
         let record = Record::ActEnded { act: words::act_name(act, &self.names), error: text.clone() };
         // What ended has happened, written or not.
         let _ = self.journal.append(record, Sync::Later);
@@ -250,7 +252,7 @@ impl Driver {
                 step,
                 level,
                 elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-                error: text,
+                error: short,
             });
         }
     }
@@ -342,6 +344,12 @@ impl Driver {
     fn change_phase(&mut self) {
         let next = self.machine.phase();
         if self.phase.map(|(phase, _)| phase) == next {
+            return;
+        }
+        let takes_back = |step: Step| matches!(step, Step::Thaw | Step::Release);
+        let goes_on = |act: Act| matches!(act, Act::Call(step, _) if !takes_back(step));
+        if next.is_none() && self.pending.iter().any(|pending| goes_on(pending.act)) {
+            // The run is given up, but how the others end belongs to this phase, too.
             return;
         }
         if let Some((phase, begun)) = self.phase.take() {

@@ -40,6 +40,12 @@ pub(super) fn described(act: Act, names: &[ComponentName]) -> String {
     }
 }
 
+/// What is left of the sentence about an act without the act itself.
+pub(super) fn without_subject(text: &str, act: Act, names: &[ComponentName]) -> String {
+    let rest = text.strip_prefix(&described(act, names)).unwrap_or(text).trim_start();
+    rest.strip_prefix("failed: ").unwrap_or(rest).to_owned()
+}
+
 fn error(kind: ErrorKind, text: String, hint: &str) -> StageError {
     StageError { kind, text, hint: Some(hint.to_owned()), source: None }
 }

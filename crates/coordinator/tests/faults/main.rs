@@ -22,7 +22,7 @@ const LANES: usize = 4;
 
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 16] = [
+const TESTS: [Test; 17] = [
     ("a_run_without_faults_is_whole_and_tells_nothing_while_the_site_stands_still", whole_run),
     ("after_any_fault_at_any_act_the_site_works_and_the_next_run_is_whole", sweep),
     ("the_guard_survives_the_death_of_the_whole_process_group_and_thaws", process_group),
@@ -36,6 +36,7 @@ const TESTS: [Test; 16] = [
     ("a_cancel_while_the_site_stands_still_thaws_it", cancelled),
     ("a_destination_that_does_not_answer_ends_the_run_at_the_deadline_of_the_act", dead_destination),
     ("a_cancel_ends_a_run_whose_destination_does_not_answer", cancelled_dead_destination),
+    ("what_fails_in_a_phase_is_told_in_it_and_names_its_component_once", told_in_order),
     ("a_writer_that_panics_while_the_site_stands_still_does_not_hold_it", panicked),
     ("a_second_run_is_refused_while_the_first_goes_on", busy),
     ("the_driver_itself_adds_less_than_a_millisecond_to_the_window", fast),
@@ -332,6 +333,23 @@ fn cancelled_dead_destination() {
         assert!(site.works_within(Duration::from_secs(1)));
         site.check_next_run();
     }
+}
+
+fn told_in_order() {
+    let site = Site::new();
+    let orders = with(with(site.orders(), "identify/app", "fail-before"), "identify/db", "slow-before");
+    let told = site.run(&with(orders, "identify/db", "fail-after")).unwrap();
+    let heard: Vec<&str> = told["heard"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    let failures: Vec<&&str> = heard.iter().filter(|it| it.contains("\"error\":")).collect();
+    assert_eq!(failures.len(), 2, "{heard:#?}");
+    for (failure, name) in failures.iter().zip(["app", "db"]) {
+        let text = format!("\"error\":\"made to fail at identify/{name}\"");
+        assert!(failure.contains(&text), "{failure}");
+    }
+    let place = |words: &str| heard.iter().rposition(|it| it.contains(words)).unwrap();
+    let end = heard.iter().position(|it| it.contains("phase-ended") && it.contains("identify")).unwrap();
+    assert!(place("\"error\":") < end, "{heard:#?}");
+    site.check_next_run();
 }
 
 fn panicked() {
