@@ -27,7 +27,8 @@ fn a_backup_is_complete_and_all_verbs_agree_on_it() {
         assert!(site.set().join(name).exists(), "{name} is missing");
     }
     let log = std::fs::read_to_string(site.path("backups/backup.log")).unwrap();
-    assert!(log.contains("Backup completed") && log.contains("STATMSG: ID=5035"), "{log}");
+    assert!(log.contains("STATMSG: ID=5035") && log.matches("Backup completed").count() == 1, "{log}");
+    assert_eq!(std::fs::metadata(site.set().join("backup.log")).unwrap().mode() & 0o777, 0o600);
     assert_eq!(contents(&site.set().join("SiteServer/content")), contents(&site.path("tree")));
     let backups = site.path("backups");
     let backups = backups.to_str().unwrap();
