@@ -21,11 +21,11 @@ pub fn backup(common: &Common, own: &BackupArguments, hook: Arc<dyn ActHook>) ->
         let rehearsal = stillpoint_site::backup_plan(&site)?;
         return print_plan(common, &rehearsal);
     }
-    let program = own_program()?;
     let options = BackupOptions {
         state_root: state_root(common)?,
-        guard: vec![program.clone().into(), "guard".into()],
-        program,
+        guard: vec![own_program()?.into(), "guard".into()],
+        // Leads to what is running, also when its file was replaced or removed since.
+        program: "/proc/self/exe".into(),
         monitor: monitor(common),
         cancel: cancel_or_leave_on_signal(),
         hook,

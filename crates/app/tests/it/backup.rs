@@ -329,6 +329,32 @@ fn the_set_holds_the_site_file_that_the_run_worked_by() {
 }
 
 #[test]
+fn the_set_holds_the_program_that_made_it_also_when_that_was_replaced_meanwhile() {
+    let site = Site::new();
+    let program = site.path("program");
+    // By another process: one of ours that has it open for writing would keep it from being started.
+    let install =
+        || assert!(Command::new("cp").arg(crate::site::PROGRAM).arg(&program).status().unwrap().success());
+    for upgraded in [false, true] {
+        install();
+        let mut command = Command::new(&program);
+        command.args(site.command(&["backup"]).get_args());
+        let (mut run, mut gate) = held_run(&site, command);
+        std::fs::remove_file(&program).unwrap();
+        if upgraded {
+            std::fs::write(&program, "another program").unwrap();
+        }
+        std::io::Write::write_all(&mut gate, b"done").unwrap();
+        drop(gate);
+        assert_eq!(run.wait().unwrap().code(), Some(0));
+        let kept = std::fs::read(site.set().join("CD.Latest/stillpoint")).unwrap();
+        assert!(kept == std::fs::read(crate::site::PROGRAM).unwrap(), "another program is in the set");
+        std::fs::remove_file(site.path("wait")).unwrap();
+        let _ = std::fs::remove_file(&program);
+    }
+}
+
+#[test]
 fn a_secondary_site_is_refused_with_the_reason() {
     let site = Site::new();
     let text = std::fs::read_to_string(site.path("site.toml")).unwrap();
