@@ -163,6 +163,9 @@ pub struct RecoverArguments {
     /// Replace what is there
     #[arg(long)]
     pub overwrite: bool,
+    /// Do not read the set for damage first: sooner begun, but what is damaged is met when a part is replaced already
+    #[arg(long)]
+    pub no_verify: bool,
     /// Put the data back, but start nothing and run no probes
     #[arg(long)]
     pub no_start: bool,

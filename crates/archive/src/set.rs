@@ -1,5 +1,6 @@
 //! A set on disk: found, opened, looked into.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -125,6 +126,19 @@ impl BackupSet {
     /// When it was cancelled, or could not go on; damage is no error but in the report.
     pub fn verify(&self, monitor: &Arc<dyn Monitor>, cancel: &Cancel) -> Result<VerifyReport, ArchiveError> {
         verify::check(&self.manifest, &self.roots, &Reading::Everything, monitor, cancel)
+    }
+
+    /// Re-reads every byte of these components, as a recovery needs it. What else is damaged in the set is not told.
+    ///
+    /// # Errors
+    /// As [`BackupSet::verify`].
+    pub fn verify_components(
+        &self,
+        names: BTreeSet<ComponentName>,
+        monitor: &Arc<dyn Monitor>,
+        cancel: &Cancel,
+    ) -> Result<VerifyReport, ArchiveError> {
+        verify::check(&self.manifest, &self.roots, &Reading::Components(names), monitor, cancel)
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Roots {
 pub(crate) enum Reading {
     /// Every byte.
     Everything,
+    /// Every byte of these components, and nothing else.
+    Components(BTreeSet<ComponentName>),
     /// Every byte but those of files that are shared with the set at `old`: they were read when they were written.
     Written { old: Option<Roots> },
 }
@@ -63,8 +65,12 @@ pub(crate) fn check(
     monitor: &Arc<dyn Monitor>,
     cancel: &Cancel,
 ) -> Result<VerifyReport, ArchiveError> {
-    let total = matches!(reading, Reading::Everything)
-        .then(|| manifest.components.iter().map(|part| part.bytes).sum());
+    let wanted = |part: &&ManifestComponent| match reading {
+        Reading::Components(names) => names.contains(&part.name),
+        Reading::Everything | Reading::Written { .. } => true,
+    };
+    let total = (!matches!(reading, Reading::Written { .. }))
+        .then(|| manifest.components.iter().filter(wanted).map(|part| part.bytes).sum());
     let check = Check {
         roots,
         reading,
@@ -72,15 +78,17 @@ pub(crate) fn check(
         pulse: Pulse::new(monitor, None, "verify", total),
         damage: Mutex::default(),
     };
-    check.own_files(manifest);
-    check.strangers(manifest);
+    if !matches!(reading, Reading::Components(_)) {
+        check.own_files(manifest);
+        check.strangers(manifest);
+    }
     let (jobs, work) = crossbeam_channel::bounded::<Job>(1024);
     std::thread::scope(|scope| {
         for _ in 0..HASH_THREADS {
             let work = work.clone();
             scope.spawn(|| work.into_iter().for_each(|job| check.read(&job)));
         }
-        for part in &manifest.components {
+        for part in manifest.components.iter().filter(wanted) {
             if !check.component(part, &jobs) {
                 break;
             }

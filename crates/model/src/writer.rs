@@ -53,6 +53,9 @@ pub enum WriterError {
     /// The set could not take the data.
     #[error("the set could not take the data")]
     Sink(#[from] SinkError),
+    /// What lies in the set is not what was stored.
+    #[error("{0}")]
+    Damaged(String),
     /// Somebody cancelled the run.
     #[error("cancelled")]
     Cancelled,

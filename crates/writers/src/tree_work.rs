@@ -64,6 +64,9 @@ pub fn tree_error(error: TreeError) -> WriterError {
     match error {
         TreeError::Io { act, path, source } => WriterError::Io { act, path, source },
         TreeError::Cancelled => WriterError::Cancelled,
+        damage @ (TreeError::Damaged { .. } | TreeError::Index { .. }) => {
+            WriterError::Damaged(damage.to_string())
+        }
         other => WriterError::Other(other.to_string()),
     }
 }

@@ -229,6 +229,7 @@ fn recover(
     let options = RecoverOptions {
         component: None,
         overwrite: false,
+        verify: true,
         start,
         state_root: stage.top.join("state"),
         monitor: Arc::new(NoMonitor),

@@ -18,6 +18,7 @@ pub fn recover(common: &Common, own: &RecoverArguments) -> Answer {
     let options = RecoverOptions {
         component: own.component.clone(),
         overwrite: own.overwrite,
+        verify: !own.no_verify,
         start: !own.no_start,
         state_root: state_root(common)?,
         monitor: monitor(common),

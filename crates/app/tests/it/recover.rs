@@ -47,14 +47,42 @@ fn one_component_comes_back_alone() {
     assert!(done.err.contains("nothing"), "{}", done.err);
 }
 
-#[test]
-fn a_damaged_file_is_refused_with_its_name_while_it_is_put_back() {
-    let site = Site::new();
+/// A whole set of the site, in which one file of component `content` was changed since.
+fn damaged_set(site: &Site) -> String {
     site.run(&["backup"]).exits(0);
-    destroy(&site);
     std::fs::write(site.set().join("SiteServer/content/a/3.txt"), "FILE 3\n").unwrap();
-    let done = site.run(&["recover", site.set().to_str().unwrap()]);
-    assert!(done.code != 0 && done.err.contains("3.txt"), "{} {}", done.code, done.err);
+    site.set().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_damaged_set_is_refused_before_anything_of_a_living_site_is_replaced() {
+    let site = Site::new();
+    let set = damaged_set(&site);
+    std::fs::write(site.path("tree/a/1.txt"), "newer").unwrap();
+    let before = contents(&site.path("tree"));
+    let done = site.run(&["recover", &set, "--overwrite"]).exits(14);
+    assert!(done.err.contains("nothing was touched") && done.err.contains("a/3.txt"), "{}", done.err);
+    assert_eq!(contents(&site.path("tree")), before);
+    // What is undamaged can be put back alone.
+    site.run(&["recover", &set, "--overwrite", "--component", "ledger"]).exits(0);
+}
+
+#[test]
+fn damage_that_is_met_on_the_way_is_named_with_what_was_put_back_until_then() {
+    let site = Site::new();
+    let set = damaged_set(&site);
+    let text = std::fs::read_to_string(site.path("site.toml")).unwrap();
+    let (head, rest) = text.split_once("[[component]]").unwrap();
+    let (content, others) = rest.split_once("[[component]]").unwrap();
+    // The damaged component comes after the database.
+    std::fs::write(site.path("site.toml"), format!("{head}[[component]]{others}\n[[component]]{content}"))
+        .unwrap();
+    let done = site.run(&["recover", &set, "--overwrite", "--no-verify", "--with-config"]).exits(14);
+    for part in
+        ["3.txt", "already put back: ledger", "partly put back, partly as it was: content", "--overwrite"]
+    {
+        assert!(done.err.contains(part), "{part} is missing in\n{}", done.err);
+    }
 }
 
 #[test]

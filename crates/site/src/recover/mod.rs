@@ -1,6 +1,7 @@
 //! Recovery, first form: a whole site or one component put back from a set, its services started, its probes run.
 
 mod probe;
+mod put_back;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use stillpoint_archive::BackupSet;
 use stillpoint_coordinator::StateFolder;
 use stillpoint_model::status::{MessageId, StatusMessage, id};
 use stillpoint_model::{
-    Cancel, ComponentName, Context, Deadline, ErrorKind, Event, Level, Monitor, RestoreOptions, Restored,
-    Restorer, RunId, StoredComponent,
+    Cancel, ComponentName, Context, ErrorKind, Event, Level, Monitor, Restored, Restorer, RunId,
+    StoredComponent, WriterError,
 };
 
 use crate::assemble;
@@ -26,12 +27,17 @@ const STOP_LIMIT: Duration = Duration::from_secs(120);
 const START_LIMIT: Duration = Duration::from_secs(300);
 const RESTORE_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
+/// How many damaged things an error names.
+const DAMAGE_TOLD_MAX: usize = 10;
+
 /// What a recovery is given.
 pub struct RecoverOptions {
     /// Only this component; nothing means the whole site.
     pub component: Option<ComponentName>,
     /// Whether what is there may be replaced.
     pub overwrite: bool,
+    /// Whether every byte of what is to be put back is read and compared before anything is touched.
+    pub verify: bool,
     /// Whether components are started and probes are run afterwards.
     pub start: bool,
     /// The folder with the state of all sites of this machine.
@@ -124,8 +130,11 @@ pub fn recover(
     if !options.overwrite {
         refuse_overwriting(&parts)?;
     }
+    if options.verify {
+        refuse_damaged(set, &parts, options)?;
+    }
     tell(options, id::RECOVERY_STARTED, &[site.file.site.code.as_str(), &set.folder().display().to_string()]);
-    let result = put_back(&mut parts, options).and_then(|components| {
+    let result = put_back::put_back(&mut parts, options).and_then(|components| {
         let probes = if options.start && whole_site(options) {
             probe::run_all(&site.file.probes, options)?
         } else {
@@ -232,55 +241,37 @@ fn refuse_overwriting(parts: &[Part]) -> Result<(), SiteError> {
     .hint("look at it, then say --overwrite if it may be replaced"))
 }
 
-/// Stops in freeze order, puts back in the order of the site file, starts in the reverse of the freeze order.
-fn put_back(
-    parts: &mut [Part],
-    options: &RecoverOptions,
-) -> Result<Vec<(ComponentName, Restored)>, SiteError> {
-    for level in Level::ALL {
-        for part in parts.iter_mut().filter(|part| part.level == level) {
-            part.restorer
-                .stop(&part.context, Deadline::after(STOP_LIMIT))
-                .map_err(|error| component_error(&part.stored.name, "stopped", &error))?;
-        }
+/// A damaged set must not be played over a living site: half of it would be replaced before the damage is met.
+fn refuse_damaged(set: &BackupSet, parts: &[Part], options: &RecoverOptions) -> Result<(), SiteError> {
+    let names = parts.iter().map(|part| part.stored.name.clone()).collect();
+    let damage = set.verify_components(names, &options.monitor, &options.cancel)?.damage;
+    if damage.is_empty() {
+        return Ok(());
     }
-    let restore_options = RestoreOptions { overwrite: options.overwrite };
-    let mut done = Vec::new();
-    for part in parts.iter_mut() {
-        if options.cancel.is_cancelled() {
-            return Err(SiteError::new(
-                ErrorKind::Cancelled,
-                "the recovery was cancelled; the site is partly put back",
-            )
-            .hint("run it again with --overwrite"));
-        }
-        std::fs::create_dir_all(&part.context.workspace).map_err(|error| {
-            SiteError::new(
-                ErrorKind::Environment,
-                format!("cannot create {}", part.context.workspace.display()),
-            )
-            .because(error)
-        })?;
-        let restored = part
-            .restorer
-            .restore(&part.context, &part.stored, &restore_options, Deadline::after(RESTORE_LIMIT))
-            .map_err(|error| component_error(&part.stored.name, "put back", &error))?;
-        done.push((part.stored.name.clone(), restored));
+    let mut lines: Vec<String> = damage
+        .iter()
+        .take(DAMAGE_TOLD_MAX)
+        .map(|found| {
+            let component = found.component.as_ref().map_or("set", ComponentName::as_str);
+            format!("{component}: {}: {}", found.path.as_deref().unwrap_or("-"), found.text)
+        })
+        .collect();
+    if damage.len() > lines.len() {
+        lines.push(format!("and {} more; `stillpoint verify` lists all", damage.len() - lines.len()));
     }
-    if options.start {
-        for level in Level::ALL.into_iter().rev() {
-            for part in parts.iter_mut().filter(|part| part.level == level) {
-                part.restorer
-                    .start(&part.context, Deadline::after(START_LIMIT))
-                    .map_err(|error| component_error(&part.stored.name, "started", &error))?;
-            }
-        }
-    }
-    Ok(done)
+    let text = format!("nothing was touched, because the set is damaged:\n  {}", lines.join("\n  "));
+    Err(SiteError::new(ErrorKind::Damaged, text).hint(
+        "recover from another copy of the set, or put the undamaged components back with --component NAME",
+    ))
 }
 
-fn component_error(name: &ComponentName, what: &str, error: &stillpoint_model::WriterError) -> SiteError {
-    SiteError::new(ErrorKind::Component, format!("component {name} could not be {what}: {}", chain(error)))
+fn component_error(name: &ComponentName, what: &str, error: &WriterError) -> SiteError {
+    let kind = match error {
+        WriterError::Damaged(_) => ErrorKind::Damaged,
+        WriterError::Cancelled => ErrorKind::Cancelled,
+        _ => ErrorKind::Component,
+    };
+    SiteError::new(kind, format!("component {name} could not be {what}: {}", chain(error)))
 }
 
 /// A private folder for the time of a recovery.
