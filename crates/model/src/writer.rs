@@ -231,6 +231,11 @@ pub trait Restorer: Send {
         deadline: Deadline,
     ) -> Result<Restored, WriterError>;
 
+    /// Whether it worked when [`Restorer::stop`] was called, so that it is at rest by our doing.
+    fn was_working(&self) -> bool {
+        false
+    }
+
     /// Starts the component, once everything is back.
     fn start(&mut self, _context: &Context, _deadline: Deadline) -> Result<(), WriterError> {
         Ok(())

@@ -4,6 +4,7 @@
 mod assemble;
 mod backup;
 mod error;
+mod healing;
 pub mod init;
 mod load;
 mod no_undos;

@@ -108,3 +108,84 @@ fn what_is_no_set_is_refused() {
         );
     }
 }
+
+/// A site with a service in it whose commands keep its state in the file `works`.
+fn site_with_a_service() -> Site {
+    let site = Site::new();
+    let works = site.path("works");
+    std::fs::write(&works, "").unwrap();
+    let works = works.display();
+    site.write_site_file(
+        "",
+        &format!(
+            "[[component]]\nname = \"app\"\ntype = \"service\"\nquiet = \"command\"\n\
+             running_command = [\"/usr/bin/test\", \"-e\", \"{works}\"]\n\
+             freeze_command = [\"/bin/rm\", \"{works}\"]\nthaw_command = [\"/usr/bin/touch\", \"{works}\"]\n"
+        ),
+    );
+    site
+}
+
+#[test]
+fn a_recovery_that_fails_half_way_names_the_services_that_it_leaves_stopped() {
+    let site = site_with_a_service();
+    let set = damaged_set(&site);
+    let done = site.run(&["recover", &set, "--overwrite", "--no-verify"]).exits(14);
+    assert!(done.err.contains("stopped, and not started again: app"), "{}", done.err);
+    assert!(!site.path("works").exists());
+}
+
+#[test]
+fn when_one_service_cannot_be_stopped_the_others_go_on_and_nothing_is_put_back() {
+    let site = site_with_a_service();
+    site.run(&["backup"]).exits(0);
+    std::fs::write(site.path("tree/a/1.txt"), "newer").unwrap();
+    let text = std::fs::read_to_string(site.path("site.toml")).unwrap();
+    let stubborn = "[[component]]\nname = \"stubborn\"\ntype = \"service\"\nquiet = \"command\"\nlevel = \"back-end\"\n\
+                    freeze_command = [\"/bin/false\"]\nthaw_command = [\"/bin/true\"]\n";
+    // The set has it, too, with commands that work.
+    let able = stubborn.replace("/bin/false", "/bin/true");
+    std::fs::write(site.path("site.toml"), format!("{text}\n{able}")).unwrap();
+    site.run(&["backup"]).exits(0);
+    std::fs::write(site.path("site.toml"), format!("{text}\n{stubborn}")).unwrap();
+    let set = site.set();
+    let done = site.run(&["recover", set.to_str().unwrap(), "--overwrite", "--with-config"]).exits(1);
+    assert!(done.err.contains("stubborn") && done.err.contains("nothing was put back"), "{}", done.err);
+    assert!(site.path("works").exists(), "the other service was left stopped");
+    assert_eq!(std::fs::read_to_string(site.path("tree/a/1.txt")).unwrap(), "newer");
+}
+
+#[test]
+fn a_recovery_heals_what_a_dead_run_left() {
+    let site = Site::new();
+    site.run(&["backup"]).exits(0);
+    let fifo = site.path("wait");
+    std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    let slow = "[[component]]\nname = \"slow\"\ntype = \"command\"\nrun = [\"/bin/cat\", \"FIFO\"]";
+    site.write_site_file("", &slow.replace("FIFO", fifo.to_str().unwrap()));
+    let mut run = site
+        .command(&["backup"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let gate = std::fs::File::options().write(true).open(&fifo).unwrap();
+    // The guard first: it would heal, too.
+    let guard = std::fs::read_to_string(site.path("state/T01/guard.lock")).unwrap_or_default();
+    let guard: serde_json::Value = serde_json::from_str(&guard).unwrap_or_default();
+    let kill = |process: u64| {
+        let process = rustix::process::Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
+        let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+    };
+    guard["process"].as_u64().into_iter().for_each(kill);
+    kill(run.id().into());
+    run.wait().unwrap();
+    drop(gate);
+    let half_built = || {
+        let names = std::fs::read_dir(site.path("backups")).unwrap().flatten().map(|entry| entry.file_name());
+        names.filter(|name| name.to_string_lossy().contains("building")).count()
+    };
+    assert_eq!(half_built(), 1, "the run left nothing to heal");
+    site.run(&["recover", site.set().to_str().unwrap(), "--overwrite"]).exits(0);
+    assert_eq!(half_built(), 0);
+}

@@ -1,6 +1,7 @@
 //! What comes before the phases: the log is opened and leftovers are healed, each with a limit, because the destination may
 //! not answer.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use super::stage;
 use super::teller::{Teller, log_path};
 use crate::error::{SiteError, chain};
 use crate::load::LoadedSite;
+use crate::{healing, recover};
 
 /// How long is waited before one looks up, for a cancel.
 const TICK: Duration = Duration::from_millis(20);
@@ -80,31 +82,26 @@ pub(crate) fn open_log(site: &LoadedSite, teller: &Teller) {
 /// Heals what an earlier run left, and tells of it.
 pub(crate) fn heal(
     site: &LoadedSite,
-    state: &StateFolder,
-    lock: &StateLock,
+    (state_root, state, lock): (&Path, &StateFolder, &StateLock),
     teller: &Teller,
 ) -> Result<(), SiteError> {
-    let ReconcileReport { run, healed, failed, left, thawed_by_guard } = reconcile(state, lock)?;
-    let run = run.map_or_else(|| "?".to_owned(), |run| run.to_string());
-    if let Some(thawed) = thawed_by_guard {
-        teller.status(id::GUARD_THAWED, &[thawed.cause, &thawed.undos.join("; ")]);
+    let removed = recover::remove_leftovers(state_root, lock);
+    if !removed.is_empty() {
+        teller.status(id::LEFTOVERS_REMOVED, &[&removed.join("; ")]);
     }
-    if !healed.is_empty() {
-        teller.status(id::RUN_RECONCILED, &[&run, &healed.join("; ")]);
-    }
-    for what in &left {
-        teller.status(id::LEFTOVERS_NOT_REMOVED, &[what, "it is tried again by the next run"]);
-    }
+    let found = reconcile(state, lock)?;
+    healing::tell(&found, &|id, inserts| teller.status(id, inserts));
     match stillpoint_archive::heal(&site.file.destination, &site.file.site.code) {
         Ok(removed) if removed.is_empty() => {}
         Ok(removed) => teller.status(id::LEFTOVERS_REMOVED, &[&removed.join("; ")]),
         // Room that is lost, not a danger: whether the destination can be used is for the checks of the run to say.
         Err(error) => teller.status(id::LEFTOVERS_NOT_REMOVED, &["at the destination", &chain(&error)]),
     }
+    let ReconcileReport { run, failed, .. } = found;
     if failed.is_empty() {
         return Ok(());
     }
-    teller.status(id::SITE_NOT_THAWED, &[&failed.join("; ")]);
+    let run = run.map_or_else(|| "?".to_owned(), |run| run.to_string());
     Err(SiteError::new(
         ErrorKind::NotThawed,
         format!("run {run} left what could not be healed: {}", failed.join("; ")),

@@ -132,11 +132,12 @@ impl Task<'_> {
         let limits = self.limits(deadlines.identify, Duration::ZERO);
         begin::apart("opening the log at the destination", &limits, move || begin::open_log(&site, &teller))?;
         let (site, teller) = (self.site.clone(), self.teller.clone());
-        let (state, lock) = (self.state.clone(), self.lock.clone());
+        let (root, state, lock) =
+            (self.options.state_root.clone(), self.state.clone(), self.lock.clone());
         // A site that is being let go is not left half-way for a cancel.
         let limits = self.limits(deadlines.prepare, deadlines.thaw.duration());
         begin::apart("healing what earlier runs left", &limits, move || {
-            begin::heal(&site, &state, &lock, &teller)
+            begin::heal(&site, (&root, &state, &lock), &teller)
         })?
     }
 
@@ -325,6 +326,7 @@ pub fn reconcile_site(site: &LoadedSite, state_root: &Path) -> Result<ReconcileR
     let state = StateFolder::open(state_root, &site.file.site.code)?;
     let lock = state.lock(&run)?;
     let mut report = reconcile(&state, &lock)?;
+    report.healed.extend(recover::remove_leftovers(state_root, &lock));
     match stillpoint_archive::heal(&site.file.destination, &site.file.site.code) {
         Ok(removed) => report.healed.extend(removed),
         Err(error) => report.left.push(chain(&error)),

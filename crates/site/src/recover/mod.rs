@@ -2,6 +2,7 @@
 
 mod probe;
 mod put_back;
+mod workspace;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use stillpoint_archive::BackupSet;
-use stillpoint_coordinator::StateFolder;
+use stillpoint_coordinator::{StateFolder, StateLock, reconcile};
 use stillpoint_model::status::{MessageId, StatusMessage, id};
 use stillpoint_model::{
     Cancel, ComponentName, Context, ErrorKind, Event, Level, Monitor, Restored, Restorer, RunId,
@@ -19,8 +20,11 @@ use stillpoint_model::{
 use crate::assemble;
 use crate::backup::refuse_secondary;
 use crate::error::{SiteError, chain};
+use crate::healing;
 use crate::load::LoadedSite;
 use crate::no_undos::NoUndos;
+use workspace::Workspace;
+pub(crate) use workspace::remove_leftovers;
 
 /// How long one component may take to stop, start, or be put back.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
@@ -124,7 +128,8 @@ pub fn recover(
     let started = Instant::now();
     let run = new_run();
     let state = StateFolder::open(&options.state_root, &site.file.site.code)?;
-    let _lock = state.lock(&run)?;
+    let lock = state.lock(&run)?;
+    heal(&state, &lock, options)?;
     let workspace = Workspace::create(&options.state_root, &run)?;
     let mut parts = parts(set, site, options, &workspace.0, &run)?;
     if !options.overwrite {
@@ -153,6 +158,16 @@ pub fn recover(
             Err(error)
         }
     }
+}
+
+/// Heals what an earlier run left. What cannot be healed is told and does not hold a recovery up, which may be what mends it.
+fn heal(state: &StateFolder, lock: &StateLock, options: &RecoverOptions) -> Result<(), SiteError> {
+    healing::tell(&reconcile(state, lock)?, &|id, inserts| tell(options, id, inserts));
+    let removed = remove_leftovers(&options.state_root, lock);
+    if !removed.is_empty() {
+        tell(options, id::LEFTOVERS_REMOVED, &[&removed.join("; ")]);
+    }
+    Ok(())
 }
 
 fn whole_site(options: &RecoverOptions) -> bool {
@@ -272,24 +287,4 @@ fn component_error(name: &ComponentName, what: &str, error: &WriterError) -> Sit
         _ => ErrorKind::Component,
     };
     SiteError::new(kind, format!("component {name} could not be {what}: {}", chain(error)))
-}
-
-/// A private folder for the time of a recovery.
-struct Workspace(PathBuf);
-
-impl Workspace {
-    fn create(state_root: &Path, run: &RunId) -> Result<Self, SiteError> {
-        let folder = state_root.join(format!("recover-{run}"));
-        std::fs::create_dir_all(&folder).map_err(|error| {
-            SiteError::new(ErrorKind::Environment, format!("cannot create {}", folder.display()))
-                .because(error)
-        })?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -1,7 +1,7 @@
 //! The part of a recovery that acts on the site: stop, put back, start. When it cannot go on, its error says in which state
 //! it leaves the site.
 
-use stillpoint_model::{ComponentName, Deadline, ErrorKind, Level, RestoreOptions, Restored};
+use stillpoint_model::{Cancel, ComponentName, Deadline, ErrorKind, Level, RestoreOptions, Restored};
 
 use super::{Part, RESTORE_LIMIT, RecoverOptions, START_LIMIT, STOP_LIMIT, component_error};
 use crate::error::SiteError;
@@ -14,35 +14,21 @@ struct Done {
     partly: Option<ComponentName>,
 }
 
-impl Done {
-    /// The error with the state of the data, for whoever must decide what to do next.
-    fn explain(&self, mut error: SiteError) -> SiteError {
-        if self.whole.is_empty() && self.partly.is_none() {
-            return error;
-        }
-        let names = |names: &mut dyn Iterator<Item = &ComponentName>| -> String {
-            let names: Vec<&str> = names.map(ComponentName::as_str).collect();
-            names.join(", ")
-        };
-        if !self.whole.is_empty() {
-            let whole = names(&mut self.whole.iter().map(|(name, _)| name));
-            error.text.push_str(&format!("\n  already put back: {whole}"));
-        }
-        if let Some(partly) = &self.partly {
-            error.text.push_str(&format!("\n  partly put back, partly as it was: {partly}"));
-        }
-        error.hint("mend the cause, then run it again with --overwrite: every component is put back anew")
-    }
-}
-
 /// Stops in freeze order, puts back in the order of the site file, starts in the reverse of the freeze order.
 pub(super) fn put_back(
     parts: &mut [Part],
     options: &RecoverOptions,
 ) -> Result<Vec<(ComponentName, Restored)>, SiteError> {
-    stop(parts)?;
+    if let Err(error) = stop(parts) {
+        return Err(give_up_untouched(parts, error));
+    }
     let mut done = Done::default();
-    restore(parts, options, &mut done).map_err(|error| done.explain(error))?;
+    if let Err(error) = restore(parts, options, &mut done) {
+        return Err(match done {
+            Done { whole, partly: None } if whole.is_empty() => give_up_untouched(parts, error),
+            done => explain(parts, &done, error),
+        });
+    }
     if options.start {
         start(parts)?;
     }
@@ -84,13 +70,74 @@ fn restore(parts: &mut [Part], options: &RecoverOptions, done: &mut Done) -> Res
     Ok(())
 }
 
+/// An error names what was stopped and is not started any more.
 fn start(parts: &mut [Part]) -> Result<(), SiteError> {
+    let mut started: Vec<ComponentName> = Vec::new();
     for level in Level::ALL.into_iter().rev() {
-        for part in parts.iter_mut().filter(|part| part.level == level) {
-            part.restorer
-                .start(&part.context, Deadline::after(START_LIMIT))
-                .map_err(|error| component_error(&part.stored.name, "started", &error))?;
+        for index in 0..parts.len() {
+            let part = &mut parts[index];
+            if part.level != level {
+                continue;
+            }
+            let result = part.restorer.start(&part.context, Deadline::after(START_LIMIT));
+            if let Err(error) = result {
+                let mut error = component_error(&part.stored.name, "started", &error);
+                error.text.push_str("\n  everything was put back");
+                let waiting = parts.iter().filter(|part| !started.contains(&part.stored.name));
+                tell_stopped(&mut error, waiting);
+                return Err(error.hint("mend the cause, then start by hand what is stopped"));
+            }
+            started.push(part.stored.name.clone());
         }
     }
     Ok(())
+}
+
+/// Nothing was put back yet, so the site goes on as it was found.
+fn give_up_untouched(parts: &mut [Part], mut error: SiteError) -> SiteError {
+    let mut failed = Vec::new();
+    for level in Level::ALL.into_iter().rev() {
+        for part in parts.iter_mut().filter(|part| part.level == level && part.restorer.was_working()) {
+            // Whoever cancelled the recovery did not mean the site to stay down.
+            part.context.cancel = Cancel::default();
+            if let Err(error) = part.restorer.start(&part.context, Deadline::after(START_LIMIT)) {
+                failed.push(component_error(&part.stored.name, "started again", &error).text);
+            }
+        }
+    }
+    error.text.push_str("\n  nothing was put back");
+    if failed.is_empty() {
+        return error;
+    }
+    error.kind = ErrorKind::NotThawed;
+    error.text.push_str(&format!("\n  {}", failed.join("\n  ")));
+    error.hint("start by hand what is stopped")
+}
+
+/// The error with the state in which the site is left, for whoever must decide what to do next.
+fn explain(parts: &[Part], done: &Done, mut error: SiteError) -> SiteError {
+    if !done.whole.is_empty() {
+        let whole = names(done.whole.iter().map(|(name, _)| name));
+        error.text.push_str(&format!("\n  already put back: {whole}"));
+    }
+    if let Some(partly) = &done.partly {
+        error.text.push_str(&format!("\n  partly put back, partly as it was: {partly}"));
+    }
+    // Half of its data would be no help to an application.
+    tell_stopped(&mut error, parts.iter());
+    error.hint(
+        "mend the cause, then run it again with --overwrite: every component is put back anew, then started",
+    )
+}
+
+fn tell_stopped<'a>(error: &mut SiteError, parts: impl Iterator<Item = &'a Part>) {
+    let stopped: Vec<&Part> = parts.filter(|part| part.restorer.was_working()).collect();
+    if !stopped.is_empty() {
+        let stopped = names(stopped.iter().map(|part| &part.stored.name));
+        error.text.push_str(&format!("\n  stopped, and not started again: {stopped}"));
+    }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a ComponentName>) -> String {
+    names.map(ComponentName::as_str).collect::<Vec<_>>().join(", ")
 }

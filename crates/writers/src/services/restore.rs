@@ -149,6 +149,10 @@ impl Restorer for ServiceRestorer {
         }
     }
 
+    fn was_working(&self) -> bool {
+        self.was_working
+    }
+
     fn restore(
         &mut self,
         _context: &Context,
