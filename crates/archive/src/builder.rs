@@ -123,6 +123,11 @@ impl SetBuilder {
         self.yard.locations.building()
     }
 
+    /// Where the separate folder with the databases will lie once it is published, if they get one.
+    pub fn databases_folder(&self) -> Option<PathBuf> {
+        self.yard.locations.databases_published()
+    }
+
     /// The registered undos. To be settled after the publish; undone after it, they are harmless.
     pub fn tickets(&self) -> &[Ticket] {
         &self.tickets

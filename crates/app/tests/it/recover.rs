@@ -189,3 +189,40 @@ fn a_recovery_heals_what_a_dead_run_left() {
     site.run(&["recover", site.set().to_str().unwrap(), "--overwrite"]).exits(0);
     assert_eq!(half_built(), 0);
 }
+
+/// Where the page for the worst day says that something is: the text between back-quotes that ends with `end`.
+fn named<'a>(page: &'a str, end: &str) -> &'a str {
+    page.split('`')
+        .find(|part| part.ends_with(end))
+        .unwrap_or_else(|| panic!("nothing ends with {end} in\n{page}"))
+}
+
+#[test]
+fn the_page_for_the_worst_day_names_the_folder_with_the_databases_and_what_it_says_works() {
+    let site = Site::new();
+    let databases = site.path("databases");
+    std::fs::create_dir(&databases).unwrap();
+    std::fs::set_permissions(&databases, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let top = site.folder.path().display().to_string();
+    let text = std::fs::read_to_string(site.path("site.toml")).unwrap().replace(
+        &format!("folder = \"{top}/backups\""),
+        &format!("files = \"{top}/backups\"\ndatabases = \"{top}/databases\""),
+    );
+    std::fs::write(site.path("site.toml"), text).unwrap();
+    site.run(&["backup"]).exits(0);
+    let page = std::fs::read_to_string(site.set().join("CD.Latest/RECOVER.md")).unwrap();
+    assert!(!page.contains("This whole folder"), "{page}");
+    let ledger = site.set().join(named(&page, "SiteDBServer/ledger").replace("../", "../../databases/"));
+    assert!(ledger.exists(), "{} is not there", ledger.display());
+    // Another machine, on which only what the page says is copied.
+    let part = std::fs::read_dir(&databases).unwrap().next().unwrap().unwrap().path();
+    let name = part.file_name().unwrap().to_str().unwrap();
+    assert!(page.contains(part.to_str().unwrap()) && page.contains(&format!("`/root/{name}`")), "{page}");
+    let machine = site.path("machine");
+    std::fs::create_dir(&machine).unwrap();
+    std::fs::rename(site.set(), machine.join("T01Backup")).unwrap();
+    std::fs::rename(&part, machine.join(name)).unwrap();
+    destroy(&site);
+    site.run(&["recover", machine.join("T01Backup").to_str().unwrap()]).exits(0);
+    assert!(site.path("app.db").exists());
+}

@@ -166,7 +166,7 @@ impl SiteStage {
         let kit = Kit {
             program: self.program.clone(),
             site_file: self.site.text.clone(),
-            recover: recovery_kit::recover_text(&self.site, &facts),
+            recover: recovery_kit::recover_text(&self.site, &facts, builder.databases_folder().as_deref()),
         };
         let monitor: Arc<dyn Monitor> = self.teller.clone();
         let graded: Vec<_> =
