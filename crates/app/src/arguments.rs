@@ -91,6 +91,9 @@ pub enum Verb {
         folder: PathBuf,
         /// What it shall do.
         act: DemoAct,
+        /// The demo's process: the site ends with it.
+        #[arg(long)]
+        leader: u32,
     },
 }
 

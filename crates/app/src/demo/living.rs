@@ -40,10 +40,10 @@ fn rest_note(folder: &Path) -> PathBuf {
     folder.with_file_name("numbers-at-rest.json")
 }
 
-/// Starts the application in a process of its own.
-pub fn start(program: &Path, folder: &Path) -> Result<(), SiteError> {
+/// Starts the application in a process of its own, which ends when the process `leader` does.
+pub fn start(program: &Path, folder: &Path, leader: u32) -> Result<(), SiteError> {
     let mut command = Command::new(program);
-    command.arg("demo-site").arg(folder).arg("run");
+    command.arg("demo-site").arg(folder).args(["run", "--leader", &leader.to_string()]);
     app::start(command, &control(folder), LIMIT).map_err(failed)
 }
 
@@ -56,12 +56,13 @@ pub fn numbers_at_rest(folder: &Path) -> Result<Vec<u64>, SiteError> {
 }
 
 /// The hidden verb.
-pub fn living_site(folder: &Path, act: DemoAct) -> Result<u8, SiteError> {
+pub fn living_site(folder: &Path, act: DemoAct, leader: u32) -> Result<u8, SiteError> {
     let socket = control(folder);
     match act {
         DemoAct::Run => {
             let mut settings = LedgerSettings::new(vec![store(folder)], content(folder), socket);
             settings.window = 500;
+            settings.leader = Some(leader);
             return match app::run(&settings) {
                 Ok(_) => Ok(0),
                 Err(LedgerError::Running { .. }) => Ok(app::RUNNING_EXIT_CODE),
@@ -79,7 +80,7 @@ pub fn living_site(folder: &Path, act: DemoAct) -> Result<u8, SiteError> {
             })?;
         }
         DemoAct::GoOn => {
-            start(&crate::verbs::own_program()?, folder)?;
+            start(&crate::verbs::own_program()?, folder, leader)?;
             control::resume(&socket, LIMIT).map_err(failed)?;
         }
         DemoAct::Advances => {

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use stillpoint_ledger::check::{CheckReport, CheckSettings, Mode, check};
 use stillpoint_ledger::control;
-use stillpoint_model::{Cancel, ErrorKind, NoMonitor};
+use stillpoint_model::{Cancel, Deadline, ErrorKind, NoMonitor};
 use stillpoint_site::{BackupOptions, BackupReport, LoadedSite, RecoverOptions, SiteError};
 
 pub use living::living_site;
 
 use crate::arguments::DemoArguments;
-use crate::verbs::own_program;
+use crate::verbs::{cancel_on_signal, own_program};
 use page::Page;
 
 /// How long the application may take to answer.
@@ -29,8 +29,8 @@ pub fn demo(own: &DemoArguments) -> Result<u8, SiteError> {
     })?;
     let stage = DemoStage::build(folder.path())?;
     let result = play(&stage, own);
-    // Whatever happened, no process of the demo outlives it.
-    let _ = control::stop(&stage.control(), ANSWER_LIMIT);
+    // Before its folder goes.
+    drop(stage);
     if own.keep {
         let kept = folder.keep();
         println!("Kept: {}", kept.display());
@@ -42,11 +42,20 @@ pub fn demo(own: &DemoArguments) -> Result<u8, SiteError> {
 struct DemoStage {
     top: PathBuf,
     program: PathBuf,
+    /// Set by Ctrl-C: what was begun is taken back, and the demo ends.
+    cancel: Cancel,
+}
+
+impl Drop for DemoStage {
+    /// Whatever happened, no process of the demo outlives it.
+    fn drop(&mut self) {
+        let _ = control::stop(&self.control(), ANSWER_LIMIT);
+    }
 }
 
 impl DemoStage {
     fn build(top: &Path) -> Result<Self, SiteError> {
-        let stage = Self { top: top.to_path_buf(), program: own_program()? };
+        let stage = Self { top: top.to_path_buf(), program: own_program()?, cancel: cancel_on_signal() };
         for folder in [stage.living(), stage.backups()] {
             std::fs::create_dir_all(&folder).map_err(|error| io("create", &folder, error))?;
         }
@@ -82,7 +91,8 @@ impl DemoStage {
     fn site_text(&self) -> String {
         let quote = |path: &Path| format!("{:?}", path.display().to_string());
         let act = |verb: &str| {
-            format!("[{}, \"demo-site\", {}, \"{verb}\"]", quote(&self.program), quote(&self.living()))
+            let (program, folder, leader) = (quote(&self.program), quote(&self.living()), std::process::id());
+            format!("[{program}, \"demo-site\", {folder}, \"{verb}\", \"--leader\", \"{leader}\"]")
         };
         format!(
             r#"[site]
@@ -140,6 +150,30 @@ timeout = "20s"
         })
     }
 
+    fn start(&self) -> Result<(), SiteError> {
+        self.unless_cancelled()?;
+        living::start(&self.program, &self.living(), std::process::id())
+    }
+
+    fn unless_cancelled(&self) -> Result<(), SiteError> {
+        match self.cancel.is_cancelled() {
+            true => {
+                Err(SiteError::new(ErrorKind::Cancelled, "the demo was cancelled; nothing of it is left"))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// Lets the site live for a while.
+    fn live(&self, time: Duration) -> Result<(), SiteError> {
+        let end = Deadline::after(time);
+        while !end.passed() {
+            self.unless_cancelled()?;
+            std::thread::sleep(end.remaining().min(Duration::from_millis(20)));
+        }
+        Ok(())
+    }
+
     fn status(&self) -> Result<control::Status, SiteError> {
         control::status(&self.control(), ANSWER_LIMIT).map_err(|error| {
             SiteError::new(ErrorKind::Component, "the demo site does not answer").because(error)
@@ -150,9 +184,9 @@ timeout = "20s"
 fn play(stage: &DemoStage, own: &DemoArguments) -> Result<u8, SiteError> {
     let page = Page::new();
     page.title();
-    living::start(&stage.program, &stage.living())?;
+    stage.start()?;
     let _ = control::take_stall_us(&stage.control(), ANSWER_LIMIT);
-    std::thread::sleep(Duration::from_secs_f64(own.warm_up.clamp(0.1, 3600.0)));
+    stage.live(Duration::from_secs_f64(own.warm_up.clamp(0.1, 3600.0)))?;
     page.living(&stage.top, &stage.status()?, &stall(stage));
 
     let site = stillpoint_site::load(&stage.site_file())?;
@@ -160,6 +194,7 @@ fn play(stage: &DemoStage, own: &DemoArguments) -> Result<u8, SiteError> {
     let instant = living::numbers_at_rest(&stage.living())?;
     page.backed_up(&report, &instant, &stage.status()?, &stall(stage));
 
+    stage.unless_cancelled()?;
     let before = destroy(stage)?;
     page.destroyed(&before);
 
@@ -172,7 +207,7 @@ fn play(stage: &DemoStage, own: &DemoArguments) -> Result<u8, SiteError> {
         found.is_whole() && found.workers.iter().map(|worker| worker.highest).eq(instant.iter().copied());
     page.recovered(took, &found, equal);
     if equal {
-        living::start(&stage.program, &stage.living())?;
+        stage.start()?;
         let status = control::wait_for_advance(&stage.control(), ANSWER_LIMIT).map_err(|error| {
             SiteError::new(ErrorKind::Component, "the recovered site does not advance").because(error)
         })?;
@@ -193,7 +228,7 @@ fn back_up(stage: &DemoStage, site: &LoadedSite) -> Result<BackupReport, SiteErr
         guard: vec![stage.program.clone().into(), "guard".into()],
         program: stage.program.clone(),
         monitor: Arc::new(NoMonitor),
-        cancel: Cancel::default(),
+        cancel: stage.cancel.clone(),
         hook: Arc::new(stillpoint_coordinator::NoHook),
     };
     let report = stillpoint_site::backup(site, &options)?;
@@ -233,7 +268,7 @@ fn recover(
         start,
         state_root: stage.top.join("state"),
         monitor: Arc::new(NoMonitor),
-        cancel: Cancel::default(),
+        cancel: stage.cancel.clone(),
     };
     stillpoint_site::recover(set, site, &options).map(drop)
 }

@@ -36,7 +36,7 @@ pub fn dispatch(arguments: &Arguments, hook: Arc<dyn ActHook>) -> Answer {
         Verb::Completions { shell } => pages::completions(*shell),
         Verb::Man => pages::man(),
         Verb::Guard { arguments } => Ok(stillpoint_coordinator::guard_main(arguments)),
-        Verb::DemoSite { folder, act } => crate::demo::living_site(folder, *act),
+        Verb::DemoSite { folder, act, leader } => crate::demo::living_site(folder, *act, *leader),
     }
 }
 
@@ -52,7 +52,7 @@ fn monitor(common: &Common) -> Arc<dyn Monitor> {
 }
 
 /// Set by Ctrl-C, SIGTERM and SIGHUP.
-fn cancel_on_signal() -> Cancel {
+pub fn cancel_on_signal() -> Cancel {
     on_signal(|| {})
 }
 
