@@ -12,7 +12,7 @@ use stillpoint_model::{
 
 use crate::facts::{SetFacts, WriterWords};
 use crate::heal::put_aside;
-use crate::layout::{MANIFEST, MANIFEST_SUM, PART};
+use crate::layout::{MANIFEST, MANIFEST_SUM, PART, kept_name};
 use crate::manifest::{DatabasesPart, Manifest, Part};
 use crate::verify::{self, Reading, Roots, VerifyReport};
 use crate::{ArchiveError, Place};
@@ -26,7 +26,8 @@ pub struct BackupSet {
 }
 
 impl BackupSet {
-    /// Opens a set: the folder itself, or the destination folder that holds it. Refuses what has no manifest, another
+    /// Opens a set: the folder itself, or the destination folder that holds it; there the last one, not the complete one
+    /// that is kept beside an incomplete one ([`BackupSet::complete_beside`]). Refuses what has no manifest, another
     /// format, or a list that does not fit the manifest. Changes nothing: a set that an interrupted swap put aside is
     /// opened where it is.
     ///
@@ -79,6 +80,12 @@ impl BackupSet {
     /// Its folder, absolute.
     pub fn folder(&self) -> &Path {
         &self.roots.set
+    }
+
+    /// The complete set that was kept beside this one, because this one is incomplete.
+    pub fn complete_beside(&self) -> Option<PathBuf> {
+        let name = self.folder().file_name()?.to_str()?;
+        Some(self.folder().with_file_name(kept_name(name))).filter(|kept| is_set(kept))
     }
 
     /// The separate folder with its databases, if they have one.
@@ -259,6 +266,12 @@ fn find(folder: &Path) -> Result<PathBuf, ArchiveError> {
         return refuse_unpublished(folder);
     }
     let mut found = sets_in(&folder)?;
+    // A complete set that is kept beside an incomplete one is asked for by its own name.
+    let kept: Vec<PathBuf> = found
+        .iter()
+        .filter_map(|set| Some(set.with_file_name(kept_name(set.file_name()?.to_str()?))))
+        .collect();
+    found.retain(|set| !kept.contains(set));
     match (found.pop(), found.is_empty()) {
         (Some(set), true) => Ok(set),
         // No manifest, no set: the reading of it has the words for what is there.

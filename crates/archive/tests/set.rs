@@ -690,8 +690,9 @@ fn a_complete_set_is_kept_beside_an_incomplete_one_until_the_next_complete_one()
             assert_eq!(mend(&destination), Vec::<String>::new(), "what is kept was taken for a leftover");
             assert_eq!(verify_all(&kept).unwrap(), Vec::<String>::new());
         }
-        let both = BackupSet::open(&files).unwrap_err();
-        assert!(both.text.contains("2 backup sets"), "{}", both.text);
+        let last = BackupSet::open(&files).unwrap();
+        assert_eq!((last.facts().run.clone(), last.complete_beside()), (run_id(3), Some(kept.clone())));
+        assert_eq!(BackupSet::open(&kept).unwrap().complete_beside(), None);
         publish_with(&ground, &destination, 4, Outcome::Complete);
         assert_eq!(names_in(&files), ["P01Backup"]);
         assert_eq!(names_in(&databases).len(), usize::from(apart));

@@ -10,12 +10,13 @@ mod sets;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use stillpoint_archive::BackupSet;
 use stillpoint_coordinator::ActHook;
 use stillpoint_model::{Cancel, ErrorKind, Monitor, NoMonitor};
 use stillpoint_site::SiteError;
 
 use crate::arguments::{Arguments, Common, Verb};
-use crate::screen::{JsonLines, Screen};
+use crate::screen::{JsonLines, Screen, Style};
 
 /// What a verb answers: the exit code, or an error that the edge prints.
 type Answer = Result<u8, SiteError>;
@@ -48,6 +49,14 @@ fn monitor(common: &Common) -> Arc<dyn Monitor> {
         Arc::new(NoMonitor)
     } else {
         Arc::new(Screen::new())
+    }
+}
+
+/// Tells a person that there is a complete set beside the incomplete one that was opened.
+fn mention_complete(common: &Common, set: &BackupSet) {
+    if let Some(kept) = set.complete_beside().filter(|_| !common.json && !common.quiet) {
+        let note = format!("This set is incomplete; the complete one before it is {}.", kept.display());
+        println!("{}", Style::for_stdout().yellow(&note));
     }
 }
 

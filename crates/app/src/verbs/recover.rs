@@ -3,7 +3,7 @@
 use stillpoint_archive::BackupSet;
 use stillpoint_site::{RecoverOptions, RecoverPlan, RecoverReport};
 
-use super::{Answer, cancel_on_signal, monitor, state_root};
+use super::{Answer, cancel_on_signal, mention_complete, monitor, state_root};
 use crate::arguments::{Common, RecoverArguments};
 use crate::screen::{Style, bytes, span};
 
@@ -15,6 +15,7 @@ pub fn recover(common: &Common, own: &RecoverArguments) -> Answer {
     } else {
         stillpoint_site::load(&set.site_file())?
     };
+    mention_complete(common, &set);
     let options = RecoverOptions {
         component: own.component.clone(),
         overwrite: own.overwrite,

@@ -6,7 +6,7 @@ use stillpoint_archive::BackupSet;
 use stillpoint_model::ErrorKind;
 use stillpoint_site::SiteError;
 
-use super::{Answer, cancel_on_signal, monitor};
+use super::{Answer, cancel_on_signal, mention_complete, monitor};
 use crate::arguments::{Common, ListArguments, SetArguments};
 use crate::screen::{Screen, Style, bytes, span};
 
@@ -48,7 +48,8 @@ pub fn show(common: &Common, own: &SetArguments) -> Answer {
     let set = BackupSet::open(&own.set)?;
     let facts = set.facts();
     if common.json {
-        println!("{}", serde_json::json!({ "set": set.folder(), "facts": facts }));
+        let kept = set.complete_beside();
+        println!("{}", serde_json::json!({ "set": set.folder(), "facts": facts, "complete_beside": kept }));
         return Ok(0);
     }
     let style = Style::for_stdout();
@@ -70,6 +71,7 @@ pub fn show(common: &Common, own: &SetArguments) -> Answer {
             problem.text
         );
     }
+    mention_complete(common, &set);
     Ok(0)
 }
 

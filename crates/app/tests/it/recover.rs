@@ -226,3 +226,21 @@ fn the_page_for_the_worst_day_names_the_folder_with_the_databases_and_what_it_sa
     site.run(&["recover", machine.join("T01Backup").to_str().unwrap()]).exits(0);
     assert!(site.path("app.db").exists());
 }
+
+#[test]
+fn of_an_incomplete_set_and_the_complete_one_beside_it_the_destination_stands_for_the_last() {
+    let site = Site::new();
+    site.run(&["backup"]).exits(0);
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([site.set(), site.path("backups/T01Backup.complete")])
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    let backups = site.path("backups").display().to_string();
+    site.run(&["verify", &backups]).exits(0);
+    for verb in ["show", "recover"] {
+        let done = site.run(&[verb, &backups, "--overwrite"][..if verb == "show" { 2 } else { 3 }]).exits(0);
+        assert!(done.out.contains("T01Backup.complete"), "{verb}: {}", done.out);
+    }
+}
