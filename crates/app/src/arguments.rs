@@ -69,7 +69,7 @@ pub enum Verb {
     /// List the backup sets at a destination
     List(ListArguments),
     /// Heal what a dead run left: frozen services, snapshots, half-built sets
-    Reconcile,
+    Reconcile(ReconcileArguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -153,6 +153,15 @@ pub struct BackupArguments {
     /// Check everything and say what would be done; touch nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Arguments of `reconcile`.
+#[derive(Debug, Args)]
+pub struct ReconcileArguments {
+    /// Dismiss the undo with this ticket if it fails once more: its unit or program is gone for good, and you have put
+    /// the site right by hand
+    #[arg(long, value_name = "TICKET")]
+    pub forget: Option<u64>,
 }
 
 /// Arguments of `recover`.

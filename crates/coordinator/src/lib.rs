@@ -20,4 +20,4 @@ pub use api::{ActHook, Component, NoHook, Participant, RunReport, RunSettings, S
 pub use driver::run;
 pub use guard::guard_main;
 pub use lock::{StateFolder, StateLock};
-pub use reconcile::{ReconcileReport, ThawedByGuard, reconcile};
+pub use reconcile::{ReconcileReport, ThawedByGuard, reconcile, reconcile_forgetting};

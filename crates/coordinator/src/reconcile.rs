@@ -6,7 +6,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
-use stillpoint_model::{RunId, Ticket, Undo, Urgency};
+use stillpoint_model::{ErrorKind, RunId, Ticket, Undo, Urgency};
 
 use crate::guard::{GuardReport, Holder, LOCK, REPORT};
 use crate::journal::{self, Found, Journal, Record, Sync};
@@ -24,11 +24,13 @@ pub struct ReconcileReport {
     pub run: Option<RunId>,
     /// What was undone, one sentence each.
     pub healed: Vec<String>,
-    /// What could not be undone although the site may not work without it, one sentence each.
+    /// What could not be undone although the site may not work without it, one sentence each, with the ticket.
     pub failed: Vec<String>,
     /// What could not be undone and only lies about (a folder, a snapshot), one sentence each. It is tried again by the
     /// next reconcile; a run may begin.
     pub left: Vec<String>,
+    /// What was tried once more, failed, and was dismissed because somebody said so.
+    pub forgotten: Option<String>,
     /// What the guard did, if it had to let the site go on.
     pub thawed_by_guard: Option<ThawedByGuard>,
 }
@@ -45,11 +47,45 @@ pub struct ThawedByGuard {
 /// Heals what a dead run left, from the journal and the guard's report. Call it holding the lock. An error means that the
 /// journal cannot be read or written.
 pub fn reconcile(state: &StateFolder, lock: &StateLock) -> Result<ReconcileReport, StageError> {
+    heal(state, lock, None)
+}
+
+/// As [`reconcile`], but the undo with this ticket, when it fails once more, counts as done: its unit or program is gone for
+/// good, and a person has put the site right. Else no run could ever begin again. An error, too, when no such undo is open.
+pub fn reconcile_forgetting(
+    state: &StateFolder,
+    lock: &StateLock,
+    ticket: Ticket,
+) -> Result<ReconcileReport, StageError> {
+    heal(state, lock, Some(ticket))
+}
+
+fn unknown(ticket: Ticket) -> StageError {
+    StageError {
+        kind: ErrorKind::Usage,
+        text: format!("no undo with ticket {} is open", ticket.0),
+        hint: Some("`stillpoint reconcile` tells the ticket of each that fails.".to_owned()),
+        source: None,
+    }
+}
+
+fn heal(
+    state: &StateFolder,
+    lock: &StateLock,
+    forget: Option<Ticket>,
+) -> Result<ReconcileReport, StageError> {
     debug_assert!(lock.is_of(state), "the lock is of another state folder");
     let path = state.path().join(journal::NAME);
     let found = journal::read(state.path()).map_err(|error| io_error("read", &path, error))?;
+    if let Some(ticket) = forget {
+        let open = found.as_ref().map(Found::unsettled).unwrap_or_default();
+        if !open.iter().any(|(found, ..)| *found == ticket) {
+            return Err(unknown(ticket));
+        }
+    }
     let Some(found) = found else { return Ok(ReconcileReport::default()) };
     let mut healing = Healing::new(&found);
+    healing.forget = forget;
     healing.take_report(state);
     if healing.open.is_empty() && healing.settled.is_empty() && found.is_closed() {
         retire_report(state);
@@ -85,6 +121,8 @@ struct Healing {
     idle: Vec<Ticket>,
     /// The tickets of what held the site.
     thaws: Vec<u64>,
+    /// What counts as done even when it fails.
+    forget: Option<Ticket>,
     report: ReconcileReport,
 }
 
@@ -111,6 +149,7 @@ impl Healing {
             open,
             settled: over.into_iter().map(|(ticket, _)| ticket).collect(),
             idle: Vec::new(),
+            forget: None,
             report: ReconcileReport { run, ..ReconcileReport::default() },
         }
     }
@@ -156,7 +195,13 @@ impl Healing {
                         Undone::Nothing => self.idle.push(ticket),
                     }
                 }
-                Err(text) if urgency == Urgency::Thaw => self.report.failed.push(text),
+                Err(text) if self.forget == Some(ticket) => {
+                    self.settled.push(ticket);
+                    self.report.forgotten = Some(text);
+                }
+                Err(text) if urgency == Urgency::Thaw => {
+                    self.report.failed.push(format!("{text} (ticket {})", ticket.0));
+                }
                 Err(text) => self.report.left.push(text),
             }
         }
@@ -264,6 +309,27 @@ mod tests {
         Journal::begin(state.path(), vec![begun(boot_id()), kill(child.id())]).unwrap();
         assert_eq!(reconcile(&state, &lock).unwrap().healed.len(), 1);
         assert!(!child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn an_undo_that_can_never_succeed_is_dismissed_by_its_ticket_and_only_by_it() {
+        let intent = |ticket, program: &str| {
+            let undo = Undo::RunCommand { argv: vec![program.to_owned()], timeout_ms: 5000 };
+            Record::Intent { ticket, component: None, undo }
+        };
+        let intents = vec![begun(boot_id()), intent(7, "/nonexistent/thaw"), intent(8, "/bin/true")];
+        let (_root, state, lock) = state_with(intents);
+        for _ in 0..2 {
+            let failed = reconcile(&state, &lock).unwrap().failed;
+            assert!(failed.len() == 1 && failed[0].ends_with("(ticket 7)"), "{failed:?}");
+        }
+        for wrong in [8, 9] {
+            let refused = reconcile_forgetting(&state, &lock, Ticket(wrong)).unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::Usage);
+        }
+        let report = reconcile_forgetting(&state, &lock, Ticket(7)).unwrap();
+        assert!(report.failed.is_empty() && report.forgotten.unwrap().contains("/nonexistent/thaw"));
+        assert!(reconcile(&state, &lock).unwrap().run.is_none());
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use stillpoint_coordinator::ActHook;
-use stillpoint_model::{ErrorKind, Outcome};
+use stillpoint_model::{ErrorKind, Outcome, Ticket};
 use stillpoint_site::{BackupOptions, BackupReport, SiteError};
 
-use super::{Answer, cancel_or_leave_on_signal, monitor, own_program, state_root};
-use crate::arguments::{BackupArguments, Common};
+use super::{Answer, cancel_on_signal, cancel_or_leave_on_signal, monitor, own_program, state_root};
+use crate::arguments::{BackupArguments, Common, ReconcileArguments};
 use crate::edge;
 use crate::screen::{Screen, Style, span};
 
@@ -83,20 +83,25 @@ fn print_plan(common: &Common, plan: &stillpoint_site::BackupPlan) -> Answer {
 }
 
 /// `stillpoint reconcile`.
-pub fn reconcile(common: &Common) -> Answer {
+pub fn reconcile(common: &Common, own: &ReconcileArguments) -> Answer {
     let site = stillpoint_site::load(&common.config)?;
-    let report = stillpoint_site::reconcile_site(&site, &state_root(common)?)?;
+    let report = stillpoint_site::reconcile_site(&site, &state_root(common)?, own.forget.map(Ticket))?;
     if common.json {
         let object = serde_json::json!({
             "event": "reconciled", "run": report.run, "healed": report.healed, "failed": report.failed, "left": report.left,
+            "forgotten": report.forgotten,
         });
         println!("{object}");
     } else if !common.quiet {
-        if report.healed.is_empty() && report.failed.is_empty() && report.left.is_empty() {
+        let nothing = report.healed.is_empty() && report.failed.is_empty() && report.left.is_empty();
+        if nothing && report.forgotten.is_none() {
             println!("Nothing was left behind.");
         }
         for line in &report.healed {
             println!("healed: {line}");
+        }
+        if let Some(line) = &report.forgotten {
+            println!("dismissed, and not tried again: {line}");
         }
         for line in &report.left {
             println!("still there, tried again by the next run: {line}");
@@ -107,7 +112,9 @@ pub fn reconcile(common: &Common) -> Answer {
     }
     let error =
         SiteError::new(ErrorKind::NotThawed, format!("could not be healed: {}", report.failed.join("; ")))
-            .hint("put it right by hand, then run `stillpoint reconcile` again");
+            .hint(
+                "put it right by hand, then run `stillpoint reconcile` again; with --forget TICKET for what can never succeed",
+            );
     if common.json {
         return Err(error);
     }

@@ -33,7 +33,7 @@ pub fn dispatch(arguments: &Arguments, hook: Arc<dyn ActHook>) -> Answer {
         Verb::Verify(own) => sets::verify(common, own),
         Verb::Show(own) => sets::show(common, own),
         Verb::List(own) => sets::list(common, own),
-        Verb::Reconcile => backup::reconcile(common),
+        Verb::Reconcile(own) => backup::reconcile(common, own),
         Verb::Completions { shell } => pages::completions(*shell),
         Verb::Man => pages::man(),
         Verb::Guard { arguments } => Ok(stillpoint_coordinator::guard_main(arguments)),

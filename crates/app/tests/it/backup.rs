@@ -367,3 +367,31 @@ fn a_secondary_site_is_refused_with_the_reason() {
     assert!(done.code == 2 || done.code == 4, "{}", done.code);
     assert!(done.err.contains("parent"), "{}", done.err);
 }
+
+#[test]
+fn what_can_never_be_put_back_blocks_until_it_is_dismissed() {
+    let site = Site::new();
+    let script = |name: &str, text: &str| {
+        let path = site.path(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        path.display().to_string()
+    };
+    let thaw = script("thaw", "true");
+    let freeze = script("freeze", &format!("rm {thaw}; kill -9 $PPID"));
+    let service = format!(
+        "[[component]]\nname = \"app\"\ntype = \"service\"\nquiet = \"command\"\n\
+         freeze_command = [\"{freeze}\"]\nthaw_command = [\"{thaw}\"]\n"
+    );
+    site.write_site_file("", &service);
+    assert_eq!(site.run(&["backup"]).code, -1, "the run was not killed");
+    let blocked = site.run(&["backup"]).exits(20);
+    assert!(blocked.err.contains("--forget"), "{}", blocked.err);
+    let told = site.run(&["reconcile"]).exits(20);
+    let ticket = told.err.split("(ticket ").nth(1).and_then(|rest| rest.split(')').next()).unwrap();
+    site.run(&["reconcile", "--forget", "4711"]).exits(2);
+    let done = site.run(&["reconcile", "--forget", ticket]).exits(0);
+    assert!(done.out.contains("dismissed") && done.out.contains(&thaw), "{}", done.out);
+    site.write_site_file("", "");
+    site.run(&["backup"]).exits(0);
+}

@@ -106,7 +106,10 @@ pub(crate) fn heal(
         ErrorKind::NotThawed,
         format!("run {run} left what could not be healed: {}", failed.join("; ")),
     )
-    .hint("put it right by hand, then run `stillpoint reconcile`; no backup is made before"))
+    .hint(
+        "put it right by hand, then run `stillpoint reconcile` (with --forget TICKET for what can never succeed); no backup is \
+         made before",
+    ))
 }
 
 /// The last set, to share with.

@@ -19,11 +19,12 @@ use std::time::{Duration, Instant};
 use stillpoint_archive::{BackupSet, SetBuilder};
 use stillpoint_coordinator::{
     ActHook, Participant, ReconcileReport, RunReport, RunSettings, StateFolder, StateLock, reconcile,
+    reconcile_forgetting,
 };
 use stillpoint_model::site_file::{SiteType, Wait};
 use stillpoint_model::status::id;
 use stillpoint_model::{
-    Cancel, EpochNumber, ErrorKind, Event, Grade, Monitor, Outcome, Phase, Problem, RunId,
+    Cancel, EpochNumber, ErrorKind, Event, Grade, Monitor, Outcome, Phase, Problem, RunId, Ticket,
 };
 
 use crate::assemble;
@@ -320,12 +321,20 @@ pub(crate) fn workspace(
     SetBuilder::workspace_path(&site.file.destination, &site.file.site.code, run, place, component)
 }
 
-/// Heals what dead runs of the site left, without making a backup. Tells what was done.
-pub fn reconcile_site(site: &LoadedSite, state_root: &Path) -> Result<ReconcileReport, SiteError> {
+/// Heals what dead runs of the site left, without making a backup. Tells what was done. The undo with the ticket `forget`
+/// is dismissed when it fails once more.
+pub fn reconcile_site(
+    site: &LoadedSite,
+    state_root: &Path,
+    forget: Option<Ticket>,
+) -> Result<ReconcileReport, SiteError> {
     let run = RunId::new(jiff::Timestamp::now(), std::process::id());
     let state = StateFolder::open(state_root, &site.file.site.code)?;
     let lock = state.lock(&run)?;
-    let mut report = reconcile(&state, &lock)?;
+    let mut report = match forget {
+        None => reconcile(&state, &lock)?,
+        Some(ticket) => reconcile_forgetting(&state, &lock, ticket)?,
+    };
     report.healed.extend(recover::remove_leftovers(state_root, &lock));
     match stillpoint_archive::heal(&site.file.destination, &site.file.site.code) {
         Ok(removed) => report.healed.extend(removed),
