@@ -26,21 +26,21 @@ fn first_difference(found: &str, wanted: &str) -> Option<usize> {
 }
 
 #[test]
-fn the_document_of_messages_is_what_the_table_says() {
+fn golden_the_document_of_messages_is_what_the_table_says() {
     assert_document("messages.md", &status::messages_document());
 }
 
 #[test]
-fn the_document_of_exit_codes_is_what_the_kinds_say() {
+fn golden_the_document_of_exit_codes_is_what_the_kinds_say() {
     assert_document("exit-codes.md", &status::exit_codes_document());
 }
 
 #[test]
-fn the_schema_on_disk_is_that_of_the_types() {
+fn golden_the_schema_on_disk_is_that_of_the_types() {
     assert_document("site-file.schema.json", &site_file::schema());
 }
 
 #[test]
-fn the_document_of_the_site_file_is_that_of_the_types() {
+fn golden_the_document_of_the_site_file_is_that_of_the_types() {
     assert_document("site-file.md", &site_file::site_file_document());
 }
