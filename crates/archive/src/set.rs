@@ -32,7 +32,7 @@ impl BackupSet {
     /// opened where it is.
     ///
     /// # Errors
-    /// `Config` when there is no set, or one of a newer format; `Usage` when there are several; `Damaged` when the set is
+    /// `Usage` when there is no set, or several; `Environment` when it is of a newer format; `Damaged` when the set is
     /// not what was stored.
     pub fn open(folder: &Path) -> Result<Self, ArchiveError> {
         let folder = find(folder)?;

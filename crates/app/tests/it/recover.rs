@@ -100,12 +100,10 @@ fn a_probe_that_never_succeeds_fails_the_recovery_and_is_named() {
 fn what_is_no_set_is_refused() {
     let site = Site::new();
     for verb in ["recover", "verify", "show"] {
-        let done = site.run(&[verb, site.path("tree").to_str().unwrap()]);
-        assert!(
-            done.code != 0 && done.err.contains("tree") && !done.err.contains("panicked"),
-            "{verb}: {}",
-            done.err
-        );
+        for (place, named) in [(site.path("tree"), "tree"), ("/nowhere/at/all".into(), "/nowhere")] {
+            let done = site.run(&[verb, place.to_str().unwrap()]).exits(2);
+            assert!(done.err.contains(named) && !done.err.contains("panicked"), "{verb}: {}", done.err);
+        }
     }
 }
 
