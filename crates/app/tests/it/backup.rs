@@ -368,22 +368,41 @@ fn a_secondary_site_is_refused_with_the_reason() {
     assert!(done.err.contains("parent"), "{}", done.err);
 }
 
-#[test]
-fn what_can_never_be_put_back_blocks_until_it_is_dismissed() {
-    let site = Site::new();
-    let script = |name: &str, text: &str| {
-        let path = site.path(name);
-        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        path.display().to_string()
-    };
-    let thaw = script("thaw", "true");
-    let freeze = script("freeze", &format!("rm {thaw}; kill -9 $PPID"));
+/// Writes an executable script and gives its path.
+fn script(site: &Site, name: &str, text: &str) -> String {
+    let path = site.path(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    path.display().to_string()
+}
+
+/// Gives the site a service with these commands.
+fn write_service(site: &Site, freeze: &str, thaw: &str) {
     let service = format!(
         "[[component]]\nname = \"app\"\ntype = \"service\"\nquiet = \"command\"\n\
          freeze_command = [\"{freeze}\"]\nthaw_command = [\"{thaw}\"]\n"
     );
     site.write_site_file("", &service);
+}
+
+#[test]
+fn a_person_at_the_terminal_is_told_what_was_healed_of_a_run_that_died() {
+    let site = Site::new();
+    let (freeze, thaw) = (script(&site, "freeze", "kill -9 $PPID"), script(&site, "thaw", "true"));
+    write_service(&site, &freeze, &thaw);
+    assert_eq!(site.run(&["backup"]).code, -1, "the run was not killed");
+    site.write_site_file("", "");
+    let done = site.run(&["backup"]).exits(0);
+    // Whether it or the guard was sooner is a race.
+    assert!(done.out.contains("warning: Run ") && done.out.contains("had died"), "{}", done.out);
+}
+
+#[test]
+fn what_can_never_be_put_back_blocks_until_it_is_dismissed() {
+    let site = Site::new();
+    let thaw = script(&site, "thaw", "true");
+    let freeze = script(&site, "freeze", &format!("rm {thaw}; kill -9 $PPID"));
+    write_service(&site, &freeze, &thaw);
     assert_eq!(site.run(&["backup"]).code, -1, "the run was not killed");
     let blocked = site.run(&["backup"]).exits(20);
     assert!(blocked.err.contains("--forget"), "{}", blocked.err);
