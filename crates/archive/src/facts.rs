@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use stillpoint_model::{
-    Captured, ComponentName, Description, EpochNumber, Outcome, Problem, RunId, SiteCode,
+    Captured, ComponentName, Description, EpochNumber, Grade, Outcome, Problem, RunId, SiteCode,
 };
 
 use crate::Place;
@@ -27,6 +27,8 @@ pub struct SetFacts {
     pub window_us: u64,
     /// Complete or incomplete.
     pub outcome: Outcome,
+    /// The lowest grade of what counts for the set.
+    pub grade: Option<Grade>,
     /// Problems.
     pub problems: Vec<Problem>,
     /// Versions of the tools that took part, by name.

@@ -39,6 +39,9 @@ pub(crate) struct Manifest {
     /// Freeze window in microseconds.
     pub window_us: u64,
     pub outcome: Outcome,
+    /// The lowest grade of what counts for the set.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grade: Option<Grade>,
     pub problems: Vec<Problem>,
     pub tools: BTreeMap<String, String>,
     pub components: Vec<ManifestComponent>,

@@ -144,6 +144,7 @@ impl<'a> Publication<'a> {
             cut_at: facts.cut_at,
             window_us: facts.window_us,
             outcome: facts.outcome,
+            grade: facts.grade,
             problems: facts.problems.clone(),
             tools: facts.tools.clone(),
             components: sealed.components,

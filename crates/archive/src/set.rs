@@ -60,6 +60,7 @@ impl BackupSet {
             cut_at: manifest.cut_at,
             window_us: manifest.window_us,
             outcome: manifest.outcome,
+            grade: manifest.grade,
             problems: manifest.problems.clone(),
             tools: manifest.tools.clone(),
             components,
@@ -166,7 +167,7 @@ pub fn verify(
 }
 
 /// What a list of sets shows of one.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone)]
 pub struct SetSummary {
     /// Its folder.
     pub folder: PathBuf,
@@ -189,7 +190,7 @@ pub struct SetContent {
     pub cut_at: jiff::Timestamp,
     /// Complete or incomplete.
     pub outcome: Outcome,
-    /// The lowest grade in it.
+    /// The lowest grade of what counts for it.
     pub grade: Option<Grade>,
     /// Components.
     pub components: usize,
@@ -212,7 +213,7 @@ pub fn list(folder: &Path) -> Result<Vec<SetSummary>, ArchiveError> {
 fn summary(folder: &Path) -> Result<SetContent, String> {
     let manifest = Manifest::read(folder).map_err(|error| error.to_string())?;
     Ok(SetContent {
-        grade: manifest.components.iter().map(|part| part.grade).min(),
+        grade: manifest.grade,
         components: manifest.components.len(),
         files: manifest.components.iter().map(|part| part.files).sum(),
         bytes: manifest.components.iter().map(|part| part.bytes).sum(),

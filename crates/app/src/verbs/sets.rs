@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use stillpoint_archive::BackupSet;
+use stillpoint_archive::{BackupSet, SetSummary};
 use stillpoint_model::ErrorKind;
 use stillpoint_site::SiteError;
 
@@ -56,7 +56,9 @@ pub fn show(common: &Common, own: &SetArguments) -> Answer {
     println!("{}", style.bold(&set.folder().display().to_string()));
     println!("  site      {} ({})", facts.site, facts.name);
     println!("  epoch     {} of {}", facts.epoch, facts.cut_at.strftime("%Y-%m-%d %H:%M:%S%.3f UTC"));
-    println!("  run       {}, {}", facts.run, facts.outcome);
+    let grade =
+        facts.grade.map_or_else(String::new, |grade| format!(", grade {}", Screen::grade(style, grade)));
+    println!("  run       {}, {}{grade}", facts.run, facts.outcome);
     println!("  stood still for {}", span(facts.window_us));
     for (name, place, description, captured) in &facts.components {
         let grade = Screen::grade(style, captured.grade);
@@ -84,7 +86,7 @@ pub fn list(common: &Common, own: &ListArguments) -> Answer {
     let sets = stillpoint_archive::list(&folder)?;
     if common.json {
         for set in &sets {
-            println!("{}", serde_json::json!(set));
+            println!("{}", listed(set));
         }
         return Ok(0);
     }
@@ -95,11 +97,12 @@ pub fn list(common: &Common, own: &ListArguments) -> Answer {
     for set in &sets {
         match &set.content {
             Ok(content) => println!(
-                "{}  epoch {:<5} {}  {:<10} {} files, {}  {}",
+                "{}  epoch {:<5} {}  {:<10} {:<6} {} files, {}  {}",
                 style.bold(content.site.as_str()),
                 content.epoch,
                 content.cut_at.strftime("%Y-%m-%d %H:%M:%S UTC"),
                 content.outcome.to_string(),
+                content.grade.map_or_else(|| "-".to_owned(), |grade| grade.to_string()),
                 content.files,
                 bytes(content.bytes),
                 set.folder.display()
@@ -108,6 +111,16 @@ pub fn list(common: &Common, own: &ListArguments) -> Answer {
         }
     }
     Ok(0)
+}
+
+/// One line of the list for a program: the set's own fields, or what is wrong with it.
+fn listed(set: &SetSummary) -> serde_json::Value {
+    let mut line = match &set.content {
+        Ok(content) => serde_json::json!(content),
+        Err(error) => serde_json::json!({ "error": error }),
+    };
+    line["set"] = serde_json::json!(set.folder);
+    line
 }
 
 fn destination(common: &Common) -> Result<PathBuf, SiteError> {

@@ -414,3 +414,19 @@ fn what_can_never_be_put_back_blocks_until_it_is_dismissed() {
     site.write_site_file("", "");
     site.run(&["backup"]).exits(0);
 }
+
+#[test]
+fn the_list_for_programs_has_the_grade_of_the_run_and_says_what_cannot_be_read() {
+    let site = Site::new();
+    let done = site.run(&["--json", "backup"]).exits(0);
+    let end: serde_json::Value = serde_json::from_str(done.out.lines().last().unwrap()).unwrap();
+    let list = || -> serde_json::Value {
+        serde_json::from_str(&site.run(&["--json", "list"]).exits(0).out).unwrap()
+    };
+    let listed = list();
+    assert_eq!((&listed["grade"], &listed["outcome"]), (&end["grade"], &"complete".into()));
+    assert_eq!(listed["set"].as_str(), site.set().to_str());
+    std::fs::write(site.set().join("manifest.json"), "{}").unwrap();
+    let broken = list();
+    assert!(broken["error"].as_str().unwrap().contains("checksum") && broken["set"].is_string(), "{broken}");
+}

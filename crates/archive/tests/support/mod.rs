@@ -300,6 +300,7 @@ impl TestRun {
             epoch: EpochNumber(7),
             cut_at: "2026-11-22T02:00:03Z".parse().unwrap(),
             window_us: 12_345,
+            grade: Some(Grade::Crash),
             outcome: Outcome::Complete,
             problems: Vec::new(),
             tools: BTreeMap::from([("stillpoint".to_owned(), "0.1.0".to_owned())]),

@@ -124,6 +124,7 @@ impl SiteStage {
                 .window
                 .map_or(0, |window| u64::try_from(window.as_micros()).unwrap_or(u64::MAX)),
             outcome: if problems.is_empty() { Outcome::Complete } else { Outcome::Incomplete },
+            grade: self.grade,
             problems,
             tools: recovery_kit::tools(),
             components,
