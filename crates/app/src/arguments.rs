@@ -3,14 +3,14 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use stillpoint_model::ComponentName;
 
 /// Backs up a whole site at one instant, and brings it back.
 #[derive(Debug, Parser)]
-#[command(name = "stillpoint", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "stillpoint", version, propagate_version = true, max_term_width = WIDTH_MAX)]
 #[command(
-    after_help = "Exit status: 0 complete, 3 incomplete (with problems), anything else: failed. See docs/exit-codes.md."
+    after_help = "Exit status: 0 complete, 3 incomplete (with problems), anything else: failed. `stillpoint man` lists all."
 )]
 pub struct Arguments {
     /// What every verb takes.
@@ -19,6 +19,59 @@ pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+/// How wide a help may be, in columns.
+const WIDTH_MAX: usize = 100;
+
+/// Verbs, and the options of every verb that do nothing in them: taken, but not shown in their help.
+const WITHOUT: [(&str, &[&str]); 8] = [
+    ("demo", &["config", "state_dir"]),
+    ("init", &["state_dir"]),
+    ("config", &["state_dir"]),
+    ("verify", &["config", "state_dir"]),
+    ("show", &["config", "state_dir"]),
+    ("list", &["state_dir"]),
+    ("completions", &["config", "state_dir", "json", "verbose", "quiet"]),
+    ("man", &["config", "state_dir", "json", "verbose", "quiet"]),
+];
+
+impl Arguments {
+    /// The whole command line.
+    pub fn whole() -> Command {
+        let all = Self::command();
+        let hidden = |ids: &[&str]| -> Vec<Arg> {
+            let named = all.get_arguments().filter(|argument| ids.contains(&argument.get_id().as_str()));
+            named.map(|argument| argument.clone().hide(true)).collect()
+        };
+        // What a verb has under the name of an option of every verb takes the place of that.
+        WITHOUT
+            .iter()
+            .fold(all.clone(), |all, (verb, ids)| all.mut_subcommand(verb, |verb| verb.args(hidden(ids))))
+    }
+
+    /// The command line as people and their shells should know it: without the verbs that a run calls by itself.
+    pub fn public() -> Command {
+        let whole = Self::whole();
+        let mut public = Command::new("stillpoint")
+            .version(env!("CARGO_PKG_VERSION"))
+            .propagate_version(true)
+            .max_term_width(WIDTH_MAX)
+            .subcommand_required(true)
+            .args(whole.get_arguments().cloned())
+            .subcommands(whole.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned());
+        if let (Some(about), Some(after)) = (whole.get_about(), whole.get_after_help()) {
+            public = public.about(about.clone()).after_help(after.clone());
+        }
+        public
+    }
+
+    /// What the command line of this process says.
+    pub fn read() -> Result<Self, clap::Error> {
+        let mut whole = Self::whole();
+        let matches = whole.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut whole))
+    }
 }
 
 /// Options of every verb.
@@ -75,8 +128,8 @@ pub enum Verb {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print a manual page
+    Man(ManArguments),
     /// Watches over a freeze (started by a run, not by people)
     #[command(hide = true)]
     Guard {
@@ -145,6 +198,16 @@ pub enum ConfigVerb {
     Check,
     /// Print the JSON schema of the site file
     Schema,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArguments {
+    /// The verb, such as `backup` or `config check` [default: the page of the program as a whole]
+    pub verb: Vec<String>,
+    /// Write all pages into this folder
+    #[arg(long, value_name = "FOLDER", conflicts_with = "verb")]
+    pub all: Option<PathBuf>,
 }
 
 /// Arguments of `backup`.

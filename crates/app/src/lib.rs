@@ -9,7 +9,6 @@ mod verbs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
 use stillpoint_coordinator::ActHook;
 
 pub use arguments::Arguments;
@@ -17,7 +16,7 @@ pub use arguments::Arguments;
 /// The whole program. `hook` is called around every act of a run; the shipped program passes one that does nothing.
 pub fn main_with(hook: Arc<dyn ActHook>) -> ExitCode {
     restore_default_sigpipe();
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::read() {
         Ok(arguments) => arguments,
         Err(error) => return edge::usage(&error),
     };

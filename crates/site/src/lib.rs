@@ -16,5 +16,5 @@ pub use backup::{
     reconcile_site,
 };
 pub use error::SiteError;
-pub use load::{LoadedSite, load};
+pub use load::{LoadedSite, SiteCheck, check, load};
 pub use recover::{PlannedComponent, RecoverOptions, RecoverPlan, RecoverReport, recover, recover_plan};

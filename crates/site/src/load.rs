@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use stillpoint_model::ErrorKind;
-use stillpoint_model::site_file::{self, SiteFile};
+use stillpoint_model::site_file::{self, Mistake, SiteFile};
 
 use crate::SiteError;
 
@@ -20,25 +20,49 @@ pub struct LoadedSite {
 
 /// Reads the site file at `path`. All mistakes in it come in one error.
 pub fn load(path: &Path) -> Result<LoadedSite, SiteError> {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let bytes = std::fs::read(&absolute).map_err(|error| {
-        SiteError::new(ErrorKind::Config, format!("cannot read the site file {}", absolute.display()))
-            .hint("name it with --config, or make one with `stillpoint init`")
-            .because(error)
-    })?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        SiteError::new(ErrorKind::Config, format!("the site file {} is not UTF-8 text", absolute.display()))
-            .hint("save it as UTF-8")
-            .because(error)
-    })?;
-    match site_file::parse(&text) {
-        Ok(file) => Ok(LoadedSite { path: absolute, text, file }),
-        Err(mistakes) => {
-            let listed = site_file::render(&absolute.display().to_string(), &text, &mistakes);
+    match check(path)? {
+        SiteCheck::Valid(site) => Ok(*site),
+        SiteCheck::Wrong { path, text, mistakes } => {
+            let listed = site_file::render(&path.display().to_string(), &text, &mistakes);
             Err(SiteError::new(
                 ErrorKind::Config,
                 format!("the site file is not valid\n{}", listed.trim_end()),
             ))
         }
     }
+}
+
+/// What a look at a site file found.
+#[derive(Debug)]
+pub enum SiteCheck {
+    /// It is valid.
+    Valid(Box<LoadedSite>),
+    /// It has mistakes.
+    Wrong {
+        /// Where it was read from, absolute.
+        path: PathBuf,
+        /// Its text.
+        text: String,
+        /// All of them, in the order of the text.
+        mistakes: Vec<Mistake>,
+    },
+}
+
+/// Reads the site file at `path` and keeps its mistakes apart. An error means that it cannot be read.
+pub fn check(path: &Path) -> Result<SiteCheck, SiteError> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let bytes = std::fs::read(&path).map_err(|error| {
+        SiteError::new(ErrorKind::Config, format!("cannot read the site file {}", path.display()))
+            .hint("name it with --config, or make one with `stillpoint init`")
+            .because(error)
+    })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        SiteError::new(ErrorKind::Config, format!("the site file {} is not UTF-8 text", path.display()))
+            .hint("save it as UTF-8")
+            .because(error)
+    })?;
+    Ok(match site_file::parse(&text) {
+        Ok(file) => SiteCheck::Valid(Box::new(LoadedSite { path, text, file })),
+        Err(mistakes) => SiteCheck::Wrong { path, text, mistakes },
+    })
 }

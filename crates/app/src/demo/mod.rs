@@ -15,7 +15,7 @@ use stillpoint_site::{BackupOptions, BackupReport, LoadedSite, RecoverOptions, S
 
 pub use living::living_site;
 
-use crate::arguments::DemoArguments;
+use crate::arguments::{Common, DemoArguments};
 use crate::verbs::{cancel_on_signal, own_program};
 use page::Page;
 
@@ -23,19 +23,24 @@ use page::Page;
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the demo. The exit code is 0 only if the recovered site is equal to the instant of the backup.
-pub fn demo(own: &DemoArguments) -> Result<u8, SiteError> {
+pub fn demo(common: &Common, own: &DemoArguments) -> Result<u8, SiteError> {
     let folder = tempfile::Builder::new().prefix("stillpoint-demo-").tempdir().map_err(|error| {
         SiteError::new(ErrorKind::Environment, "a temporary folder cannot be made").because(error)
     })?;
     let stage = DemoStage::build(folder.path())?;
-    let result = play(&stage, own);
+    let result = play(&stage, own, common);
     // Before its folder goes.
     drop(stage);
-    if own.keep {
-        let kept = folder.keep();
-        println!("Kept: {}", kept.display());
+    let kept = own.keep.then(|| folder.keep());
+    match &kept {
+        Some(kept) if !common.json && !common.quiet => println!("Kept: {}", kept.display()),
+        _ => {}
     }
-    result
+    let played = result?;
+    if common.json {
+        println!("{}", played.as_json(kept.as_deref()));
+    }
+    Ok(if played.equal { 0 } else { ErrorKind::Component.exit_code() })
 }
 
 /// The folders of the demo.
@@ -181,8 +186,41 @@ timeout = "20s"
     }
 }
 
-fn play(stage: &DemoStage, own: &DemoArguments) -> Result<u8, SiteError> {
-    let page = Page::new();
+/// What the demo showed.
+struct Played {
+    report: BackupReport,
+    instant: Vec<u64>,
+    took: Duration,
+    found: CheckReport,
+    equal: bool,
+}
+
+impl Played {
+    fn as_json(&self, kept: Option<&Path>) -> serde_json::Value {
+        serde_json::json!({
+            "event": "demo",
+            "equal": self.equal,
+            "outcome": self.report.outcome,
+            "grade": self.report.grade,
+            "window_us": self.report.window.map(microseconds),
+            "backup_us": microseconds(self.report.elapsed),
+            "recover_us": microseconds(self.took),
+            "operations_at_rest": self.instant,
+            "rows": self.found.rows,
+            "files": self.found.files,
+            "bytes": self.found.bytes,
+            "violations": self.found.violation_count,
+            "kept": kept,
+        })
+    }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn play(stage: &DemoStage, own: &DemoArguments, common: &Common) -> Result<Played, SiteError> {
+    let page = Page::new(!common.json && !common.quiet);
     page.title();
     stage.start()?;
     let _ = control::take_stall_us(&stage.control(), ANSWER_LIMIT);
@@ -214,7 +252,7 @@ fn play(stage: &DemoStage, own: &DemoArguments) -> Result<u8, SiteError> {
         page.lives(&status);
     }
     page.verdict(equal, &report);
-    Ok(if equal { 0 } else { ErrorKind::Component.exit_code() })
+    Ok(Played { report, instant, took, found, equal })
 }
 
 /// The longest time for which a worker of the site waited since the last call.

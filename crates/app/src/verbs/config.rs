@@ -2,6 +2,9 @@
 
 use stillpoint_model::site_file;
 
+use stillpoint_model::ErrorKind;
+use stillpoint_site::SiteCheck;
+
 use super::Answer;
 use crate::arguments::{Common, ConfigVerb};
 
@@ -18,8 +21,11 @@ pub fn config(common: &Common, verb: &ConfigVerb) -> Answer {
             }
         }
         ConfigVerb::Check => {
+            if common.json {
+                return check_for_programs(common);
+            }
             let site = stillpoint_site::load(&common.config)?;
-            if !common.quiet && !common.json {
+            if !common.quiet {
                 let count = site.file.components.len();
                 println!(
                     "{} is valid: site {}, {count} components.",
@@ -30,4 +36,25 @@ pub fn config(common: &Common, verb: &ConfigVerb) -> Answer {
         }
     }
     Ok(0)
+}
+
+/// One object: the site, or each mistake with its place and remedy.
+fn check_for_programs(common: &Common) -> Answer {
+    match stillpoint_site::check(&common.config)? {
+        SiteCheck::Valid(site) => {
+            let (code, count) = (&site.file.site.code, site.file.components.len());
+            println!(
+                "{}",
+                serde_json::json!({ "event": "checked", "file": site.path, "valid": true, "site": code, "components": count })
+            );
+            Ok(0)
+        }
+        SiteCheck::Wrong { path, mistakes, .. } => {
+            println!(
+                "{}",
+                serde_json::json!({ "event": "checked", "file": path, "valid": false, "mistakes": mistakes })
+            );
+            Ok(ErrorKind::Config.exit_code())
+        }
+    }
 }

@@ -12,14 +12,21 @@ use crate::arguments::{Common, InitArguments};
 
 /// `stillpoint init`.
 pub fn init(common: &Common, own: &InitArguments) -> Answer {
-    let text = if own.sample { site_file::sample().to_owned() } else { drafting::draft(&drafting::look()) };
+    let found = (!own.sample).then(drafting::look);
+    let text = found.as_ref().map_or_else(|| site_file::sample().to_owned(), drafting::draft);
     let file = own.file.as_deref().unwrap_or(&common.config);
-    if file == Path::new("-") {
-        print!("{text}");
-        return Ok(0);
+    let to_screen = file == Path::new("-");
+    if !to_screen {
+        write(file, &text, own.overwrite)?;
     }
-    write(file, &text, own.overwrite)?;
-    if !common.quiet {
+    if common.json {
+        let object = serde_json::json!({
+            "event": "drafted", "file": (!to_screen).then_some(file), "text": to_screen.then_some(&text), "found": found,
+        });
+        println!("{object}");
+    } else if to_screen {
+        print!("{text}");
+    } else if !common.quiet {
         println!(
             "Wrote {}. Read it, put it right, then: stillpoint --config {} backup --dry-run",
             file.display(),

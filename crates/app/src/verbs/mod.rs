@@ -25,7 +25,7 @@ type Answer = Result<u8, SiteError>;
 pub fn dispatch(arguments: &Arguments, hook: Arc<dyn ActHook>) -> Answer {
     let common = &arguments.common;
     match &arguments.verb {
-        Verb::Demo(own) => crate::demo::demo(own),
+        Verb::Demo(own) => crate::demo::demo(common, own),
         Verb::Init(own) => init::init(common, own),
         Verb::Config(verb) => config::config(common, verb),
         Verb::Backup(own) => backup::backup(common, own, hook),
@@ -35,7 +35,7 @@ pub fn dispatch(arguments: &Arguments, hook: Arc<dyn ActHook>) -> Answer {
         Verb::List(own) => sets::list(common, own),
         Verb::Reconcile(own) => backup::reconcile(common, own),
         Verb::Completions { shell } => pages::completions(*shell),
-        Verb::Man => pages::man(),
+        Verb::Man(own) => pages::man(own),
         Verb::Guard { arguments } => Ok(stillpoint_coordinator::guard_main(arguments)),
         Verb::DemoSite { folder, act, leader } => crate::demo::living_site(folder, *act, *leader),
     }

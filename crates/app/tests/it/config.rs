@@ -68,3 +68,36 @@ fn init_writes_a_valid_site_file_once() {
     }
     site.run(&["init", file.to_str().unwrap()]).exits(15);
 }
+
+#[test]
+fn programs_get_each_mistake_as_an_object_and_a_word_when_there_is_none() {
+    let site = Site::new();
+    let check = |code: i32| -> serde_json::Value {
+        serde_json::from_str(&site.run(&["--json", "config", "check"]).exits(code).out).unwrap()
+    };
+    let valid = check(0);
+    assert_eq!(
+        (&valid["valid"], &valid["site"], &valid["components"]),
+        (&true.into(), &"T01".into(), &3.into())
+    );
+    let text = std::fs::read_to_string(site.path("site.toml")).unwrap();
+    std::fs::write(site.path("site.toml"), text.replace("code = \"T01\"", "code = \"TOOLONG\"\nnmae = 1"))
+        .unwrap();
+    let wrong = check(4);
+    let first = &wrong["mistakes"][0];
+    assert_eq!(
+        (&wrong["valid"], &first["line"], &first["key_path"]),
+        (&false.into(), &2.into(), &"site.code".into())
+    );
+    assert!(first["remedy"].is_string() && wrong["mistakes"].as_array().unwrap().len() == 2, "{wrong}");
+}
+
+#[test]
+fn programs_are_told_what_was_found_for_a_draft() {
+    let site = Site::new();
+    let file = site.path("drafted.toml");
+    let done = site.run(&["--json", "init", file.to_str().unwrap()]).exits(0);
+    let object: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!((&object["event"], object["file"].as_str()), (&"drafted".into(), file.to_str()));
+    assert!(object["found"]["sqlite"].is_array() && file.exists(), "{object}");
+}

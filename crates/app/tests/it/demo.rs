@@ -23,6 +23,19 @@ fn the_demo_proves_itself_and_leaves_nothing() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the demo left something");
 }
 
+#[test]
+fn a_program_gets_the_demo_as_one_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = Command::new(PROGRAM)
+        .args(["--json", "demo", "--warm-up", "0.2"])
+        .env("TMPDIR", folder.path())
+        .output()
+        .unwrap();
+    let done = Done::of(done).exits(0);
+    let object: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!((&object["equal"], &object["outcome"]), (&true.into(), &"complete".into()), "{object}");
+}
+
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(30);
     loop {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use clap::CommandFactory;
 use stillpoint::Arguments;
 
 /// Flags of other programs that documents may show.
@@ -10,7 +9,7 @@ const FOREIGN: &[&str] = &["--release", "--unfreeze"];
 
 fn known() -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut flags, mut verbs) = (BTreeSet::new(), BTreeSet::new());
-    let mut commands = vec![Arguments::command()];
+    let mut commands = vec![Arguments::whole()];
     while let Some(command) = commands.pop() {
         verbs.insert(command.get_name().to_owned());
         flags.extend(

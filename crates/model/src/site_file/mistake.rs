@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::ops::Range;
 
 /// One mistake in a site file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Mistake {
     /// The line, from 1.
     pub line: usize,

@@ -8,11 +8,13 @@ mod look;
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 pub use draft::draft;
 pub use look::look;
 
 /// What was found on the machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Findings {
     /// The name of the host.
     pub host: String,
@@ -33,7 +35,7 @@ pub struct Findings {
 }
 
 /// A PostgreSQL server that listens on a Unix socket.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PostgresFound {
     /// The folder of the socket.
     pub socket_folder: PathBuf,
@@ -44,7 +46,7 @@ pub struct PostgresFound {
 }
 
 /// An SQLite database in use.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct SqliteFound {
     /// The database file.
     pub path: PathBuf,
@@ -53,7 +55,7 @@ pub struct SqliteFound {
 }
 
 /// A running service.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct UnitFound {
     /// The name of the unit.
     pub name: String,
