@@ -148,6 +148,23 @@ fn what_is_shown_as_effective_reads_back_as_the_same_and_has_the_defaults() {
     }
 }
 
+#[test]
+fn what_is_shown_as_effective_has_the_level_of_each_component_and_the_hook_that_would_run() {
+    let file = parse(GOOD);
+    let shown = site_file::effective(&file);
+    let levels =
+        shown.lines().filter(|line| line.starts_with("# level: ") || line.starts_with("level = ")).count();
+    assert_eq!(levels, file.components.len(), "{shown}");
+    let mut file = file;
+    file.hook.program = None;
+    assert!(site_file::effective(&file).contains("# program: after-backup beside the site file"), "{shown}");
+    // A text that looks like a table is not broken by it.
+    let command =
+        "[[component]]\nname = \"c\"\ntype = \"command\"\nrun = [\"/bin/x\", \"a\\n[[component]]\\nb\"]\n";
+    let file = parse(&format!("{GOOD}\n{command}"));
+    assert_eq!(parse(&site_file::effective(&file)), file);
+}
+
 /// Every table of the schema: what the sample calls it, and its keys.
 fn tables_of_schema() -> Vec<(String, Vec<String>)> {
     let schema: serde_json::Value = serde_json::from_str(&site_file::schema()).unwrap();

@@ -135,11 +135,7 @@ pub(crate) fn restorer(component: &Component) -> Result<Box<dyn Restorer>, Write
 
 /// In which order a component is stopped and started around a restore.
 pub(crate) fn restore_level(component: &Component) -> Level {
-    component.level.unwrap_or(match &component.kind {
-        ComponentKind::Service(_) => Level::FrontEnd,
-        ComponentKind::Postgres(_) | ComponentKind::Sqlite(_) => Level::BackEnd,
-        ComponentKind::Files(_) | ComponentKind::Command(_) => Level::System,
-    })
+    component.level.unwrap_or(component.kind.usual_level())
 }
 
 /// The paths of the site that the site file names: the destination must not lie in them.

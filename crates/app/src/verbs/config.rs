@@ -3,7 +3,7 @@
 use stillpoint_model::site_file;
 
 use stillpoint_model::ErrorKind;
-use stillpoint_site::SiteCheck;
+use stillpoint_site::{LoadedSite, SiteCheck};
 
 use super::Answer;
 use crate::arguments::{Common, ConfigVerb};
@@ -15,7 +15,7 @@ pub fn config(common: &Common, verb: &ConfigVerb) -> Answer {
         ConfigVerb::Show => {
             let site = stillpoint_site::load(&common.config)?;
             if common.json {
-                println!("{}", serde_json::json!(site.file));
+                println!("{}", effective_for_programs(&site));
             } else {
                 print!("{}", site_file::effective(&site.file));
             }
@@ -36,6 +36,21 @@ pub fn config(common: &Common, verb: &ConfigVerb) -> Answer {
         }
     }
     Ok(0)
+}
+
+/// The settings, with what is in effect without being a value of the file.
+fn effective_for_programs(site: &LoadedSite) -> serde_json::Value {
+    let mut shown = serde_json::json!(site.file);
+    for (index, component) in site.file.components.iter().enumerate() {
+        if component.level.is_none() {
+            shown["component"][index]["usual_level"] = serde_json::json!(component.kind.usual_level());
+        }
+    }
+    if site.file.hook.program.is_none() {
+        shown["hook"]["usual_program"] =
+            serde_json::json!(site.path.with_file_name(site_file::Hook::DEFAULT_NAME));
+    }
+    shown
 }
 
 /// One object: the site, or each mistake with its place and remedy.

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::SiteFile;
+use super::{ComponentKind, Hook, SiteFile};
+use crate::Level;
 
 /// The JSON schema of the site file, as text. Editors use it to complete and check keys; what it cannot say (one
 /// destination, keys that exclude each other) is checked by [`super::parse`].
@@ -13,9 +14,48 @@ pub fn schema() -> String {
     text
 }
 
-/// The settings in effect as TOML, with all defaults. Reads back as the same site file.
+/// The settings in effect as TOML, with all defaults; those that are not a value of the file itself are comments. Reads
+/// back as the same site file.
 pub fn effective(file: &SiteFile) -> String {
-    toml::to_string(file).unwrap_or_else(|error| format!("# the settings cannot be shown: {error}\n"))
+    let plain = match toml::to_string(file) {
+        Ok(plain) => plain,
+        Err(error) => return format!("# the settings cannot be shown: {error}\n"),
+    };
+    let mut components = file.components.iter();
+    let mut text = String::with_capacity(plain.len());
+    for line in plain.lines() {
+        text.push_str(line);
+        text.push('\n');
+        match line {
+            "[hook]" if file.hook.program.is_none() => {
+                text.push_str(&format!(
+                    "# program: {} beside the site file, if it is there\n",
+                    Hook::DEFAULT_NAME
+                ));
+            }
+            "[[component]]" => {
+                if let Some(component) = components.next().filter(|component| component.level.is_none()) {
+                    text.push_str(&format!("# level: {}\n", level_of_type(&component.kind)));
+                }
+            }
+            _ => {}
+        }
+    }
+    // A text of several lines may look like a table; then the plain form must do.
+    if super::parse(&text).is_ok_and(|again| again == *file) { text } else { plain }
+}
+
+fn level_of_type(kind: &ComponentKind) -> String {
+    let usual = kind.usual_level();
+    match kind {
+        ComponentKind::Sqlite(_) => {
+            format!(
+                "{usual}; {} when it has a rollback journal and a service is held by the freezer",
+                Level::Lock
+            )
+        }
+        _ => usual.to_string(),
+    }
 }
 
 /// A sample with every key, one line of explanation for each, and its default.

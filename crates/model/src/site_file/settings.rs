@@ -152,6 +152,11 @@ pub struct Hook {
     pub timeout: Wait,
 }
 
+impl Hook {
+    /// The name of the executable beside the site file that is taken when the site file names none.
+    pub const DEFAULT_NAME: &str = "after-backup";
+}
+
 impl Default for Hook {
     fn default() -> Self {
         Self { program: None, timeout: Wait::seconds(3600) }
@@ -186,6 +191,17 @@ pub enum ComponentKind {
     Sqlite(SqliteSettings),
     /// A command whose standard output is kept.
     Command(CommandSettings),
+}
+
+impl ComponentKind {
+    /// The level of a component of this type that names none. A database in SQLite may be found to need an earlier one.
+    pub fn usual_level(&self) -> Level {
+        match self {
+            Self::Service(_) => Level::FrontEnd,
+            Self::Postgres(_) | Self::Sqlite(_) => Level::BackEnd,
+            Self::Files(_) | Self::Command(_) => Level::System,
+        }
+    }
 }
 
 /// How a service is brought to rest.

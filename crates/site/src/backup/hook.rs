@@ -14,9 +14,6 @@ use stillpoint_model::status::id;
 
 use super::teller::Teller;
 
-/// The name of the executable that is taken when the site file names none.
-pub(crate) const DEFAULT_NAME: &str = "after-backup";
-
 /// How much of the hook's output is kept, in bytes.
 const OUTPUT_MAX: usize = 16 << 10;
 
@@ -39,7 +36,7 @@ pub(crate) fn run_hook(
     facts: &HookFacts<'_>,
     teller: &Teller,
 ) -> Option<String> {
-    let fallback = site_file.with_file_name(DEFAULT_NAME);
+    let fallback = site_file.with_file_name(Hook::DEFAULT_NAME);
     let (program, named) = match &settings.program {
         Some(program) => (program.clone(), true),
         None => (fallback, false),
@@ -193,7 +190,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let site_file = folder.path().join("site.toml");
         if let Some(text) = text {
-            let hook = folder.path().join(DEFAULT_NAME);
+            let hook = folder.path().join(Hook::DEFAULT_NAME);
             std::fs::write(&hook, format!("#!/bin/sh\n{text}\n")).unwrap();
             std::fs::set_permissions(&hook, PermissionsExt::from_mode(mode)).unwrap();
         }
