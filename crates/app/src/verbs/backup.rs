@@ -79,7 +79,12 @@ fn print_plan(common: &Common, plan: &stillpoint_site::BackupPlan) -> Answer {
             println!("  {} {finding}", style.yellow("destination:"));
         }
     }
-    if plan.would_fail() { Ok(ErrorKind::Component.exit_code()) } else { Ok(0) }
+    // The exit code that the run itself would have.
+    Ok(match plan {
+        plan if plan.fatal > 0 => ErrorKind::Environment.exit_code(),
+        plan if plan.would_fail() => ErrorKind::Component.exit_code(),
+        _ => 0,
+    })
 }
 
 /// `stillpoint reconcile`.

@@ -1,6 +1,7 @@
 //! `recover`.
 
 use stillpoint_archive::BackupSet;
+use stillpoint_model::ErrorKind;
 use stillpoint_site::{RecoverOptions, RecoverPlan, RecoverReport};
 
 use super::{Answer, cancel_on_signal, mention_complete, monitor, state_root};
@@ -26,8 +27,11 @@ pub fn recover(common: &Common, own: &RecoverArguments) -> Answer {
         cancel: cancel_on_signal(),
     };
     if own.dry_run {
-        print_plan(common, &stillpoint_site::recover_plan(&set, &site, &options)?);
-        return Ok(0);
+        let plan = stillpoint_site::recover_plan(&set, &site, &options)?;
+        print_plan(common, &plan);
+        // The exit code that the recovery itself would have.
+        let refused = !own.overwrite && plan.components.iter().any(|part| !part.obstacles.is_empty());
+        return Ok(if refused { ErrorKind::WouldOverwrite.exit_code() } else { 0 });
     }
     let report = stillpoint_site::recover(&set, &site, &options)?;
     if common.json {

@@ -430,3 +430,12 @@ fn the_list_for_programs_has_the_grade_of_the_run_and_says_what_cannot_be_read()
     let broken = list();
     assert!(broken["error"].as_str().unwrap().contains("checksum") && broken["set"].is_string(), "{broken}");
 }
+
+#[test]
+fn a_dry_run_has_the_exit_code_that_the_run_would_have() {
+    let site = Site::new();
+    std::fs::set_permissions(site.path("backups"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    site.run(&["backup", "--dry-run"]).exits(12);
+    site.run(&["backup"]).exits(12);
+}

@@ -242,3 +242,15 @@ fn of_an_incomplete_set_and_the_complete_one_beside_it_the_destination_stands_fo
         assert!(done.out.contains("T01Backup.complete"), "{verb}: {}", done.out);
     }
 }
+
+#[test]
+fn a_dry_run_has_the_exit_code_that_the_recovery_would_have() {
+    let site = Site::new();
+    site.run(&["backup"]).exits(0);
+    let set = site.set().display().to_string();
+    let done = site.run(&["recover", &set, "--dry-run"]).exits(15);
+    assert!(done.out.contains("in the way:"), "{}", done.out);
+    site.run(&["recover", &set, "--dry-run", "--overwrite"]).exits(0);
+    destroy(&site);
+    site.run(&["recover", &set, "--dry-run"]).exits(0);
+}
