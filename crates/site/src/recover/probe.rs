@@ -1,14 +1,14 @@
 //! The probes of the site file: commands that end with status 0 when the site works.
 
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use stillpoint_model::ErrorKind;
 use stillpoint_model::site_file::Probe;
 use stillpoint_model::status::id;
+use stillpoint_model::{Cancel, Deadline, ErrorKind};
+use stillpoint_writers::process::Program;
 
 use super::{RecoverOptions, tell};
-use crate::error::SiteError;
+use crate::error::{SiteError, chain};
 
 /// How long one try may take before it is ended and tried again.
 const TRY_LIMIT: Duration = Duration::from_secs(30);
@@ -21,7 +21,11 @@ pub(super) fn run_all(
 ) -> Result<Vec<(String, Option<String>)>, SiteError> {
     let mut results = Vec::new();
     for probe in probes {
-        let failure = try_until(probe);
+        let failure = try_until(probe, &options.cancel);
+        if options.cancel.is_cancelled() {
+            let text = "everything was put back and started; the probes were cancelled";
+            return Err(SiteError::new(ErrorKind::Cancelled, text));
+        }
         match &failure {
             None => tell(options, id::PROBE_SUCCEEDED, &[&probe.name]),
             Some(why) => tell(options, id::PROBE_FAILED, &[&probe.name, why]),
@@ -42,43 +46,61 @@ pub(super) fn run_all(
     .hint("look at the services that the probe asks"))
 }
 
-fn try_until(probe: &Probe) -> Option<String> {
-    let end = Instant::now() + probe.timeout.duration();
+fn try_until(probe: &Probe, cancel: &Cancel) -> Option<String> {
+    let end = Deadline::after(probe.timeout.duration());
     loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let failure = try_once(probe, left.min(TRY_LIMIT))?;
-        if Instant::now() + PAUSE >= end {
+        let failure = try_once(probe, end.remaining().min(TRY_LIMIT), cancel)?;
+        if cancel.is_cancelled() || end.remaining() <= PAUSE {
             return Some(failure);
         }
         std::thread::sleep(PAUSE);
     }
 }
 
-/// Nothing when it succeeded, else what went wrong.
-fn try_once(probe: &Probe, limit: Duration) -> Option<String> {
-    let (program, arguments) = probe.run.split_first()?;
-    let child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(error) => return Some(format!("{program} could not be started: {error}")),
-    };
-    let end = Instant::now() + limit;
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) if status.success() => return None,
-            Ok(Some(status)) => return Some(format!("{program} ended with {status}")),
-            Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
-            Ok(None) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Some(format!("{program} did not end in {:.0} s", limit.as_secs_f64()));
-            }
-            Err(error) => return Some(format!("{program} could not be waited for: {error}")),
+/// Nothing when it succeeded, else what went wrong. A try that takes too long is ended with all that it started.
+fn try_once(probe: &Probe, limit: Duration, cancel: &Cancel) -> Option<String> {
+    let tried = Program::from_argv(&probe.run)
+        .and_then(|program| program.cancelled_by(cancel).run(Deadline::after(limit)))
+        .and_then(|ended| ended.check().map(drop));
+    tried.err().map(|error| chain(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn probe(shell: &str, timeout: &str) -> Probe {
+        let run = ["/bin/sh", "-c", shell].map(str::to_owned).to_vec();
+        Probe { name: "p".to_owned(), run, timeout: timeout.parse().unwrap() }
+    }
+
+    #[test]
+    fn a_probe_that_takes_too_long_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = folder.path().join("child");
+        let hanging = probe(&format!("sleep 300 & echo $! > {}; wait", note.display()), "300ms");
+        assert!(try_until(&hanging, &Cancel::default()).is_some());
+        let child = std::fs::read_to_string(&note).unwrap();
+        let stat = format!("/proc/{}/stat", child.trim());
+        let end = Instant::now() + Duration::from_secs(10);
+        while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(Instant::now() < end, "what the probe started outlived it");
+            std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    #[test]
+    fn a_probe_ends_when_the_recovery_is_cancelled() {
+        let (cancel, started) = (Cancel::default(), Instant::now());
+        let asked = cancel.clone();
+        let asking = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            asked.cancel();
+        });
+        assert!(try_until(&probe("sleep 300", "5m"), &cancel).is_some());
+        assert!(started.elapsed() < Duration::from_secs(20));
+        asking.join().unwrap();
     }
 }
