@@ -22,6 +22,8 @@ use crate::{ArchiveError, disk};
 /// What a verify found.
 #[derive(Debug, Clone, Serialize)]
 pub struct VerifyReport {
+    /// The folder of the set that was read.
+    pub set: PathBuf,
     /// Files read.
     pub files: u64,
     /// Bytes read.
@@ -101,7 +103,7 @@ pub(crate) fn check(
     let (files, bytes) = check.pulse.done();
     let mut damage = check.damage.into_inner().unwrap_or_else(PoisonError::into_inner);
     damage.sort_by(|one, other| (&one.component, &one.path).cmp(&(&other.component, &other.path)));
-    Ok(VerifyReport { files, bytes, damage })
+    Ok(VerifyReport { set: roots.set.clone(), files, bytes, damage })
 }
 
 /// What is wrong with the list of a component, if something is.

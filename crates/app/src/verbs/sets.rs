@@ -14,7 +14,7 @@ use crate::screen::{Screen, Style, bytes, span};
 pub fn verify(common: &Common, own: &SetArguments) -> Answer {
     let report = stillpoint_archive::verify(&own.set, &monitor(common), &cancel_on_signal())?;
     if common.json {
-        println!("{}", serde_json::json!({ "event": "verified", "set": own.set, "report": report }));
+        println!("{}", serde_json::json!({ "event": "verified", "set": report.set, "report": report }));
     } else if !common.quiet {
         let style = Style::for_stdout();
         for damage in &report.damage {
@@ -26,7 +26,7 @@ pub fn verify(common: &Common, own: &SetArguments) -> Answer {
                 damage.text
             );
         }
-        println!("{} files, {} read from {}", report.files, bytes(report.bytes), own.set.display());
+        println!("{} files, {} read from {}", report.files, bytes(report.bytes), report.set.display());
     }
     if report.damage.is_empty() {
         if !common.json && !common.quiet {

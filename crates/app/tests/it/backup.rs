@@ -439,3 +439,14 @@ fn a_dry_run_has_the_exit_code_that_the_run_would_have() {
     site.run(&["backup", "--dry-run"]).exits(12);
     site.run(&["backup"]).exits(12);
 }
+
+#[test]
+fn a_verify_names_the_set_that_it_read_whatever_it_was_asked_for() {
+    let site = Site::new();
+    site.run(&["backup"]).exits(0);
+    let (set, backups) = (site.set().display().to_string(), site.path("backups").display().to_string());
+    assert!(site.run(&["verify", &backups]).exits(0).out.contains(&format!("read from {set}")));
+    let done = site.run(&["--json", "verify", &backups]).exits(0);
+    let last: serde_json::Value = serde_json::from_str(done.out.lines().last().unwrap()).unwrap();
+    assert_eq!(last["set"].as_str(), Some(set.as_str()));
+}
