@@ -53,16 +53,27 @@ pub fn check(path: &Path) -> Result<SiteCheck, SiteError> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let bytes = std::fs::read(&path).map_err(|error| {
         SiteError::new(ErrorKind::Config, format!("cannot read the site file {}", path.display()))
-            .hint("name it with --config, or make one with `stillpoint init`")
+            .hint(how_to_read(&error))
             .because(error)
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
-        SiteError::new(ErrorKind::Config, format!("the site file {} is not UTF-8 text", path.display()))
-            .hint("save it as UTF-8")
-            .because(error)
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let text =
+            format!("the site file {} is not UTF-8 text: line {line} holds other bytes", path.display());
+        SiteError::new(ErrorKind::Config, text).hint("save it as UTF-8").because(error)
     })?;
     Ok(match site_file::parse(&text) {
         Ok(file) => SiteCheck::Valid(Box::new(LoadedSite { path, text, file })),
         Err(mistakes) => SiteCheck::Wrong { path, text, mistakes },
     })
+}
+
+fn how_to_read(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "run it as the user that may read the file, such as root",
+        std::io::ErrorKind::IsADirectory => "name the file itself with --config, not its folder",
+        std::io::ErrorKind::NotFound => "name it with --config, or make one with `stillpoint init`",
+        _ => "name another with --config, or see what is wrong with the file and its disk",
+    }
 }

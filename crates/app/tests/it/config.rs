@@ -101,3 +101,19 @@ fn programs_are_told_what_was_found_for_a_draft() {
     assert_eq!((&object["event"], object["file"].as_str()), (&"drafted".into(), file.to_str()));
     assert!(object["found"]["sqlite"].is_array() && file.exists(), "{object}");
 }
+
+#[test]
+fn a_site_file_that_cannot_be_read_is_answered_with_what_helps() {
+    let site = Site::new();
+    let check = |path: &std::path::Path| {
+        let mut command = std::process::Command::new(crate::site::PROGRAM);
+        crate::site::Done::of(command.arg("--config").arg(path).args(["config", "check"]).output().unwrap())
+            .exits(4)
+    };
+    let folder = check(site.folder.path());
+    assert!(folder.err.contains("not its folder") && !folder.err.contains("init"), "{}", folder.err);
+    let latin = site.path("latin.toml");
+    std::fs::write(&latin, b"[site]\ncode = \"P01\"\nname = \"Z\xfcrich\"\n").unwrap();
+    let done = check(&latin);
+    assert!(done.err.contains("line 3"), "{}", done.err);
+}
