@@ -135,9 +135,9 @@ impl Screen {
         *moving = true;
     }
 
-    /// A grade in its colour.
-    pub fn grade(style: Style, grade: Grade) -> String {
-        let text = grade.to_string();
+    /// A grade in its colour, in a column of this width: the codes of the colour take no room.
+    pub fn grade(style: Style, grade: Grade, width: usize) -> String {
+        let text = format!("{grade:<width$}");
         match grade {
             Grade::Frozen => style.green(&text),
             Grade::Crash => text,
@@ -215,7 +215,7 @@ impl Monitor for Screen {
                 self.line(&style.dim(&format!("    {component}: {provider} ({})", plain::one_line(&reason))));
             }
             Event::ComponentCaptured { component, grade, files, bytes: size } => {
-                let grade = Self::grade(style, grade);
+                let grade = Self::grade(style, grade, 0);
                 self.line(&format!("    {component}: {files} files, {}, {grade}", bytes(size)));
             }
             Event::StepEnded { component, step, error: Some(error), .. } => {
@@ -249,6 +249,15 @@ impl Monitor for Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_coloured_grade_takes_as_much_room_as_a_plain_one() {
+        for grade in [Grade::Frozen, Grade::Crash, Grade::Fuzzy] {
+            let plain = Screen::grade(Style(false), grade, 7);
+            let coloured = Screen::grade(Style(true), grade, 7);
+            assert!(plain.len() == 7 && coloured.contains(&plain), "{coloured:?}");
+        }
+    }
 
     #[test]
     fn numbers_read_as_people_write_them() {

@@ -19,7 +19,7 @@ pub enum Grade {
 
 impl fmt::Display for Grade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Grade::Fuzzy => "fuzzy",
             Grade::Crash => "crash",
             Grade::Frozen => "frozen",

@@ -18,7 +18,7 @@ pub enum Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Outcome::Complete => "complete",
             Outcome::Incomplete => "incomplete",
             Outcome::Failed => "failed",

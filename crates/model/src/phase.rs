@@ -46,7 +46,7 @@ impl Phase {
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Phase::Preflight => "preflight",
             Phase::Identify => "identify",
             Phase::Prepare => "prepare",
@@ -84,7 +84,7 @@ pub enum Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Step::Identify => "identify",
             Step::Prepare => "prepare",
             Step::Poise => "poise",
@@ -120,11 +120,30 @@ impl Level {
 
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Level::Lock => "lock",
             Level::FrontEnd => "front-end",
             Level::BackEnd => "back-end",
             Level::System => "system",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Grade, Outcome, ProviderKind};
+
+    #[test]
+    fn a_word_of_a_table_keeps_to_its_column() {
+        let words = [
+            format!("{:<10}", Phase::Seal),
+            format!("{:<10}", Step::Cut),
+            format!("{:<10}", Level::Lock),
+            format!("{:<10}", Grade::Crash),
+            format!("{:<10}", Outcome::Failed),
+            format!("{:<10}", ProviderKind::Copy),
+        ];
+        assert!(words.iter().all(|word| word.len() == 10), "{words:?}");
     }
 }

@@ -22,7 +22,7 @@ pub enum ProviderKind {
 
 impl fmt::Display for ProviderKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             ProviderKind::Btrfs => "btrfs",
             ProviderKind::Reflink => "reflink",
             ProviderKind::Copy => "copy",

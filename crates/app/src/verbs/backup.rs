@@ -47,8 +47,9 @@ pub fn backup(common: &Common, own: &BackupArguments, hook: Arc<dyn ActHook>) ->
 fn summary(report: &BackupReport) {
     let style = Style::for_stdout();
     if let Some(set) = &report.set {
-        let grade =
-            report.grade.map_or_else(String::new, |grade| format!(", grade {}", Screen::grade(style, grade)));
+        let grade = report
+            .grade
+            .map_or_else(String::new, |grade| format!(", grade {}", Screen::grade(style, grade, 0)));
         let problems = match report.problems.len() {
             0 => String::new(),
             count => format!(", {}", style.yellow(&format!("{count} problems"))),

@@ -57,12 +57,12 @@ pub fn show(common: &Common, own: &SetArguments) -> Answer {
     println!("  site      {} ({})", facts.site, facts.name);
     println!("  epoch     {} of {}", facts.epoch, facts.cut_at.strftime("%Y-%m-%d %H:%M:%S%.3f UTC"));
     let grade =
-        facts.grade.map_or_else(String::new, |grade| format!(", grade {}", Screen::grade(style, grade)));
+        facts.grade.map_or_else(String::new, |grade| format!(", grade {}", Screen::grade(style, grade, 0)));
     println!("  run       {}, {}{grade}", facts.run, facts.outcome);
     println!("  stood still for {}", span(facts.window_us));
     for (name, place, description, captured) in &facts.components {
-        let grade = Screen::grade(style, captured.grade);
-        println!("  {:<16} {:<9} {grade:<7} {}/{name}", name.as_str(), description.writer, place.folder());
+        let grade = Screen::grade(style, captured.grade, 7);
+        println!("  {:<16} {:<9} {grade} {}/{name}", name.as_str(), description.writer, place.folder());
     }
     for problem in &facts.problems {
         let component = problem.component.as_ref().map_or("-", |name| name.as_str());
