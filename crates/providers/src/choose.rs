@@ -19,6 +19,12 @@ pub fn choose(
     context: &Context,
 ) -> Result<(Box<dyn Provider>, String), ProviderError> {
     let source = request.source.display();
+    // Once, instead of from every provider.
+    std::fs::metadata(&request.source).map_err(|error| ProviderError::Io {
+        act: "look at",
+        path: request.source.clone(),
+        source: error,
+    })?;
     let mut passed_over = Vec::new();
     for provider in all() {
         let kind = provider.kind();
