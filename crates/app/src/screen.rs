@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 
 use stillpoint_model::status::{MessageId, Severity, StatusMessage, id};
-use stillpoint_model::{Event, Grade, Monitor, Outcome, Phase, Problem, plain};
+use stillpoint_model::{Bytes, Event, Grade, Monitor, Outcome, Phase, Problem, plain};
 
 /// Colours, or none: NO_COLOR, TERM=dumb and a stream that is no terminal switch them off.
 #[derive(Debug, Clone, Copy)]
@@ -56,19 +56,12 @@ fn wanted() -> bool {
     !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Bytes for people: `12.3 MiB`.
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if count < 1024 {
-        return format!("{count} B");
+/// A count with its noun: `1 problem`, `3 problems`.
+pub fn count(number: impl Into<u64>, noun: &str) -> String {
+    match number.into() {
+        1 => format!("1 {noun}"),
+        number => format!("{number} {noun}s"),
     }
-    let mut value = count as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
 }
 
 /// Microseconds for people: `340 µs`, `12.3 ms`, `4.5 s`.
@@ -97,13 +90,16 @@ pub struct Screen {
     style: Style,
     /// Whether a moving line can be shown (standard error is a terminal).
     live: bool,
+    /// Whether reasons are shown, too.
+    verbose: bool,
     state: Mutex<bool>,
 }
 
 impl Screen {
     /// A screen on standard output, with the moving line on standard error.
-    pub fn new() -> Self {
-        Self { style: Style::for_stdout(), live: std::io::stderr().is_terminal(), state: Mutex::new(false) }
+    pub fn new(verbose: bool) -> Self {
+        let live = std::io::stderr().is_terminal();
+        Self { style: Style::for_stdout(), live, verbose, state: Mutex::new(false) }
     }
 
     /// Removes the moving line, if one stands there.
@@ -187,12 +183,6 @@ const ONLY_AS_STATUS: [MessageId; 9] = [
     id::LEFTOVERS_NOT_REMOVED,
 ];
 
-impl Default for Screen {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Monitor for Screen {
     fn emit(&self, event: Event) {
         let style = self.style;
@@ -212,11 +202,12 @@ impl Monitor for Screen {
                 ));
             }
             Event::ProviderChosen { component, provider, reason } => {
-                self.line(&style.dim(&format!("    {component}: {provider} ({})", plain::one_line(&reason))));
+                let why = if self.verbose { format!(" ({})", plain::one_line(&reason)) } else { String::new() };
+                self.line(&style.dim(&format!("    {component}: {provider}{why}")));
             }
-            Event::ComponentCaptured { component, grade, files, bytes: size } => {
+            Event::ComponentCaptured { component, grade, files, bytes } => {
                 let grade = Self::grade(style, grade, 0);
-                self.line(&format!("    {component}: {files} files, {}, {grade}", bytes(size)));
+                self.line(&format!("    {component}: {}, {}, {grade}", count(files, "file"), Bytes(bytes)));
             }
             Event::StepEnded { component, step, error: Some(error), .. } => {
                 self.foreign(&format!("{} ", style.red("failed:")), &format!("{component}, {step}: {error}"));
@@ -228,9 +219,13 @@ impl Monitor for Screen {
             Event::Progress { component, activity, files, bytes: done, total_bytes } => {
                 let name = component.map_or_else(String::new, |name| format!("{name}: "));
                 let share = total_bytes.filter(|total| *total > 0).map_or_else(String::new, |total| {
-                    format!(" of {} ({} %)", bytes(total), done * 100 / total)
+                    format!(" of {} ({} %)", Bytes(total), done * 100 / total)
                 });
-                self.moving_line(&format!("    {name}{activity}: {files} files, {}{share}", bytes(done)));
+                self.moving_line(&format!(
+                    "    {name}{activity}: {}, {}{share}",
+                    count(files, "file"),
+                    Bytes(done)
+                ));
             }
             Event::Status(message) => self.status(&message),
             Event::RunEnded { outcome, .. } => {
@@ -261,7 +256,7 @@ mod tests {
 
     #[test]
     fn numbers_read_as_people_write_them() {
-        assert_eq!([bytes(0), bytes(1536), bytes(5 << 30)], ["0 B", "1.5 KiB", "5.0 GiB"]);
+        assert_eq!([count(0_u64, "file"), count(1_u64, "file")], ["0 files", "1 file"]);
         assert_eq!(
             [span(340), span(12_345), span(4_500_000), span(61_000_000)],
             ["340 µs", "12.3 ms", "4.5 s", "1 min 1 s"]

@@ -12,6 +12,7 @@ mod phase;
 pub mod plain;
 mod provider;
 pub mod site_file;
+mod size;
 pub mod status;
 mod undo;
 mod writer;
@@ -23,6 +24,7 @@ pub use monitor::{Event, Monitor, NoMonitor, Problem};
 pub use outcome::{ErrorKind, Outcome};
 pub use phase::{Level, Phase, Step};
 pub use provider::{Provider, ProviderError, ProviderKind, Suitability, TreeCut, TreeRequest};
+pub use size::Bytes;
 pub use undo::{CgroupVersion, Undo, Urgency};
 pub use writer::{
     CaptureSink, Captured, Description, Quieting, RestoreOptions, Restored, Restorer, SinkError,

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use stillpoint_ledger::check::CheckReport;
 use stillpoint_ledger::control::Status;
+use stillpoint_model::Bytes;
 use stillpoint_site::BackupReport;
 
-use crate::screen::{Style, bytes, span};
+use crate::screen::{Style, span};
 
 /// Prints the page, part by part.
 pub struct Page {
@@ -100,7 +101,7 @@ impl Page {
             "   {} rows in the ledger, {} content files, {}.",
             found.rows,
             found.files,
-            bytes(found.bytes)
+            Bytes(found.bytes)
         ));
         let tick = |good: bool| if good { self.style.green("yes") } else { self.style.red("NO") };
         self.line(format_args!(

@@ -9,7 +9,7 @@ use stillpoint_site::{BackupOptions, BackupReport, SiteError};
 use super::{Answer, cancel_on_signal, cancel_or_leave_on_signal, monitor, own_program, state_root};
 use crate::arguments::{BackupArguments, Common, ReconcileArguments};
 use crate::edge;
-use crate::screen::{Screen, Style, span};
+use crate::screen::{Screen, Style, count, span};
 
 /// The exit code of an incomplete run.
 const INCOMPLETE: u8 = 3;
@@ -52,7 +52,7 @@ fn summary(report: &BackupReport) {
             .map_or_else(String::new, |grade| format!(", grade {}", Screen::grade(style, grade, 0)));
         let problems = match report.problems.len() {
             0 => String::new(),
-            count => format!(", {}", style.yellow(&format!("{count} problems"))),
+            number => format!(", {}", style.yellow(&count(number as u64, "problem"))),
         };
         let elapsed = span(u64::try_from(report.elapsed.as_micros()).unwrap_or(u64::MAX));
         println!("{}{grade}{problems}, in {elapsed}", style.bold(&set.display().to_string()));

@@ -7,6 +7,7 @@ use stillpoint_site::{LoadedSite, SiteCheck};
 
 use super::Answer;
 use crate::arguments::{Common, ConfigVerb};
+use crate::screen::count;
 
 /// `stillpoint config`.
 pub fn config(common: &Common, verb: &ConfigVerb) -> Answer {
@@ -26,12 +27,8 @@ pub fn config(common: &Common, verb: &ConfigVerb) -> Answer {
             }
             let site = stillpoint_site::load(&common.config)?;
             if !common.quiet {
-                let count = site.file.components.len();
-                println!(
-                    "{} is valid: site {}, {count} components.",
-                    site.path.display(),
-                    site.file.site.code
-                );
+                let count = count(site.file.components.len() as u64, "component");
+                println!("{} is valid: site {}, {count}.", site.path.display(), site.file.site.code);
             }
         }
     }

@@ -48,7 +48,7 @@ fn monitor(common: &Common) -> Arc<dyn Monitor> {
     } else if common.quiet {
         Arc::new(NoMonitor)
     } else {
-        Arc::new(Screen::new())
+        Arc::new(Screen::new(common.verbose > 0))
     }
 }
 

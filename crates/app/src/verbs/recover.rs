@@ -1,12 +1,12 @@
 //! `recover`.
 
 use stillpoint_archive::BackupSet;
-use stillpoint_model::ErrorKind;
+use stillpoint_model::{Bytes, ErrorKind};
 use stillpoint_site::{RecoverOptions, RecoverPlan, RecoverReport};
 
 use super::{Answer, cancel_on_signal, mention_complete, monitor, state_root};
 use crate::arguments::{Common, RecoverArguments};
-use crate::screen::{Style, bytes, span};
+use crate::screen::{Style, count, span};
 
 /// `stillpoint recover`.
 pub fn recover(common: &Common, own: &RecoverArguments) -> Answer {
@@ -66,7 +66,8 @@ fn print_plan(common: &Common, plan: &RecoverPlan) {
 fn print_report(report: &RecoverReport) {
     let style = Style::for_stdout();
     for (name, restored) in &report.components {
-        println!("  {}: {} files, {}", style.bold(name.as_str()), restored.files, bytes(restored.bytes));
+        let (files, bytes) = (count(restored.files, "file"), Bytes(restored.bytes));
+        println!("  {}: {files}, {bytes}", style.bold(name.as_str()));
         for note in &restored.notes {
             println!("    {note}");
         }
@@ -77,5 +78,5 @@ fn print_report(report: &RecoverReport) {
             Some(why) => println!("  {} {name}: {why}", style.red("probe failed:")),
         }
     }
-    println!("{} in {}", style.green("Recovered"), span(report.elapsed_ms * 1000));
+    println!("{} in {}", style.green("Recovered"), span(report.elapsed_ms.max(1) * 1000));
 }

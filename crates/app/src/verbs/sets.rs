@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use stillpoint_archive::{BackupSet, SetSummary};
-use stillpoint_model::ErrorKind;
+use stillpoint_model::{Bytes, ErrorKind};
 use stillpoint_site::SiteError;
 
 use super::{Answer, cancel_on_signal, mention_complete, monitor};
 use crate::arguments::{Common, ListArguments, SetArguments};
-use crate::screen::{Screen, Style, bytes, span};
+use crate::screen::{Screen, Style, count, span};
 
 /// `stillpoint verify`.
 pub fn verify(common: &Common, own: &SetArguments) -> Answer {
@@ -26,7 +26,9 @@ pub fn verify(common: &Common, own: &SetArguments) -> Answer {
                 damage.text
             );
         }
-        println!("{} files, {} read from {}", report.files, bytes(report.bytes), report.set.display());
+        // The sizes of the files: nothing was read of their holes.
+        let (files, size) = (count(report.files, "file"), Bytes(report.bytes));
+        println!("{files}, {size} in size, read from {}", report.set.display());
     }
     if report.damage.is_empty() {
         if !common.json && !common.quiet {
@@ -36,7 +38,7 @@ pub fn verify(common: &Common, own: &SetArguments) -> Answer {
     }
     Err(SiteError::new(
         ErrorKind::Damaged,
-        format!("{} things in the set are not what they were", report.damage.len()),
+        format!("{} in the set not as stored", count(report.damage.len() as u64, "thing")),
     )
     .hint(
         "make a new backup now; keep this set until it is complete: what is undamaged can still be recovered",
@@ -97,14 +99,14 @@ pub fn list(common: &Common, own: &ListArguments) -> Answer {
     for set in &sets {
         match &set.content {
             Ok(content) => println!(
-                "{}  epoch {:<5} {}  {:<10} {:<6} {} files, {}  {}",
+                "{}  epoch {:<5} {}  {:<10} {:<6} {}, {}  {}",
                 style.bold(content.site.as_str()),
                 content.epoch,
                 content.cut_at.strftime("%Y-%m-%d %H:%M:%S UTC"),
                 content.outcome.to_string(),
                 content.grade.map_or_else(|| "-".to_owned(), |grade| grade.to_string()),
-                content.files,
-                bytes(content.bytes),
+                count(content.files, "file"),
+                Bytes(content.bytes),
                 set.folder.display()
             ),
             Err(why) => println!("{} {}: {why}", style.red("not readable:"), set.folder.display()),

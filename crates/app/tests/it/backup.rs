@@ -450,3 +450,14 @@ fn a_verify_names_the_set_that_it_read_whatever_it_was_asked_for() {
     let last: serde_json::Value = serde_json::from_str(done.out.lines().last().unwrap()).unwrap();
     assert_eq!(last["set"].as_str(), Some(set.as_str()));
 }
+
+#[test]
+fn the_reason_for_a_provider_is_told_only_to_who_asks_and_a_missing_tree_only_once() {
+    let site = Site::new();
+    let brief = site.run(&["backup"]).exits(0).out;
+    assert!(brief.contains("content: copy\n") || brief.contains("content: reflink\n"), "{brief}");
+    assert!(site.run(&["-v", "backup"]).exits(0).out.contains("not btrfs: "));
+    std::fs::remove_dir_all(site.path("tree")).unwrap();
+    let done = site.run(&["backup"]).exits(1);
+    assert_eq!(done.err.matches("No such file").count(), 1, "{}", done.err);
+}

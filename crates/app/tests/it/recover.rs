@@ -254,3 +254,19 @@ fn a_dry_run_has_the_exit_code_that_the_recovery_would_have() {
     destroy(&site);
     site.run(&["recover", &set, "--dry-run"]).exits(0);
 }
+
+#[test]
+fn a_file_with_two_names_is_one_file_in_the_set_and_when_it_is_put_back() {
+    let site = Site::new();
+    std::fs::hard_link(site.path("tree/a/1.txt"), site.path("tree/b/again")).unwrap();
+    let taken = site.run(&["backup"]).exits(0);
+    destroy(&site);
+    let set = site.set().display().to_string();
+    let plan = site.run(&["recover", &set, "--dry-run"]).exits(0);
+    let back = site.run(&["recover", &set]).exits(0);
+    // 20 of the loop and the one with the odd name.
+    for (what, said) in [("taken", &taken.out), ("planned", &plan.out), ("put back", &back.out)] {
+        assert!(said.contains("21 files"), "{what}: {said}");
+    }
+    assert!(!back.out.contains("0 µs") && plan.out.contains(" B)"), "{}{}", back.out, plan.out);
+}

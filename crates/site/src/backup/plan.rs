@@ -8,7 +8,7 @@ use serde::Serialize;
 use stillpoint_archive::{check_destination, check_room};
 use stillpoint_coordinator::Participant;
 use stillpoint_model::{
-    Cancel, ComponentName, Context, Deadline, Description, Event, Level, Monitor, ProviderKind, RunId,
+    Bytes, Cancel, ComponentName, Context, Deadline, Description, Event, Level, Monitor, ProviderKind, RunId,
     SiteCode, WriterError,
 };
 
@@ -154,7 +154,12 @@ fn planned(
             name,
             writer: said.writer,
             level: Some(level.unwrap_or(said.level)),
-            notes: said.estimate_bytes.map(|bytes| format!("about {bytes} bytes")).into_iter().collect(),
+            notes: said
+                .estimate_bytes
+                .filter(|bytes| *bytes > 0)
+                .map(|bytes| format!("about {}", Bytes(bytes)))
+                .into_iter()
+                .collect(),
             error: None,
         },
         Err(error) => PlannedBackup {

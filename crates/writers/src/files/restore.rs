@@ -5,8 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use stillpoint_model::site_file::FilesSettings;
-use stillpoint_model::{Context, Deadline, RestoreOptions, Restored, Restorer, StoredComponent, WriterError};
-use stillpoint_tree::{Filter, IndexReader, PlantOptions, Walk, plant};
+use stillpoint_model::{
+    Bytes, Context, Deadline, RestoreOptions, Restored, Restorer, StoredComponent, WriterError,
+};
+use stillpoint_tree::{Filter, IndexReader, Kind, PlantOptions, Walk, plant};
 
 use crate::tree_work::{Advance, tree_error};
 
@@ -77,6 +79,15 @@ impl FilesRestorer {
     }
 }
 
+/// How many names there are of files that have another one already: a set counts files, not names.
+fn later_names(stored: &StoredComponent) -> Result<u64, WriterError> {
+    let mut count = 0;
+    for entry in IndexReader::open(&stored.index).map_err(tree_error)? {
+        count += u64::from(entry.map_err(tree_error)?.hard_link.is_some());
+    }
+    Ok(count)
+}
+
 impl Restorer for FilesRestorer {
     fn obstacles(&self, stored: &StoredComponent) -> Result<Vec<String>, WriterError> {
         let consequence = match self.is_whole(stored) {
@@ -90,14 +101,17 @@ impl Restorer for FilesRestorer {
     fn plan(&self, stored: &StoredComponent) -> Result<Vec<String>, WriterError> {
         let (mut files, mut bytes) = (0_u64, 0_u64);
         for entry in IndexReader::open(&stored.index).map_err(tree_error)? {
-            if let stillpoint_tree::Kind::File(facts) = entry.map_err(tree_error)?.kind {
+            let entry = entry.map_err(tree_error)?;
+            // A file with several names is one file.
+            if let (None, Kind::File(facts)) = (entry.hard_link, entry.kind) {
                 files += 1;
                 bytes += facts.size;
             }
         }
         let target = self.target().display();
         Ok(vec![format!(
-            "Put {files} files ({bytes} bytes) back at {target}, with owners, modes, times and attributes"
+            "Put {files} files ({}) back at {target}, with owners, modes, times and attributes",
+            Bytes(bytes)
         )])
     }
 
@@ -130,6 +144,7 @@ impl Restorer for FilesRestorer {
             notes.push(format!("there were {} such problems in all", planted.problem_count));
         }
         notes.extend(self.left_over(stored)?);
-        Ok(Restored { files: planted.files, bytes: planted.bytes, notes })
+        let files = planted.files.saturating_sub(later_names(stored)?);
+        Ok(Restored { files, bytes: planted.bytes, notes })
     }
 }
