@@ -27,7 +27,7 @@ pub fn look() -> Findings {
     let data: Vec<PathBuf> = postgres.iter().filter_map(|found| found.data.clone()).collect();
     let sqlite = sqlite::find(Path::new("/proc"), deadline, &mut notes);
     let (units, other_units) = units::find(deadline, &mut notes);
-    Findings {
+    let mut findings = Findings {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         web_roots: web::find(Path::new("/"), &data),
         package_list: package_list(),
@@ -36,6 +36,28 @@ pub fn look() -> Findings {
         units,
         other_units,
         notes,
+    };
+    leave_out_passing(&mut findings);
+    findings
+}
+
+/// Where things lie that do not last: tests, trials and scratch of whoever works on the machine.
+const PASSING: [&str; 4] = ["/tmp", "/var/tmp", "/run", "/dev/shm"];
+
+/// What does not last is no part of a site. That it was there is told.
+fn leave_out_passing(findings: &mut Findings) {
+    let lasts = |path: &Path| !PASSING.iter().any(|folder| path.starts_with(folder));
+    let count =
+        |findings: &Findings| findings.sqlite.len() + findings.postgres.len() + findings.web_roots.len();
+    let before = count(findings);
+    findings.sqlite.retain(|found| lasts(&found.path));
+    findings.postgres.retain(|found| found.data.as_deref().is_none_or(lasts));
+    findings.web_roots.retain(|root| lasts(root));
+    let left_out = before - count(findings);
+    if left_out > 0 {
+        findings
+            .notes
+            .push(format!("{left_out} databases or web roots in {}, which do not last", PASSING.join(", ")));
     }
 }
 
@@ -68,6 +90,27 @@ fn text_of(path: &Path, limit: u64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_where_nothing_lasts_is_left_out_and_that_is_told() {
+        use crate::init::{PostgresFound, SqliteFound};
+        let database = |path: &str| SqliteFound { path: path.into(), program: "p".into() };
+        let server = |data: Option<&str>| PostgresFound {
+            socket_folder: "/tmp".into(),
+            port: 5432,
+            data: data.map(PathBuf::from),
+        };
+        let mut findings = Findings {
+            sqlite: vec![database("/srv/a.db"), database("/tmp/x/a.db"), database("/tmpfiles/a.db")],
+            postgres: vec![server(Some("/tmp/pg")), server(Some("/srv/pg")), server(None)],
+            web_roots: vec!["/var/tmp/www".into()],
+            ..Findings::default()
+        };
+        leave_out_passing(&mut findings);
+        assert_eq!(findings.sqlite, [database("/srv/a.db"), database("/tmpfiles/a.db")]);
+        assert_eq!(findings.postgres, [server(Some("/srv/pg")), server(None)]);
+        assert!(findings.web_roots.is_empty() && findings.notes[0].starts_with("3 "), "{:?}", findings.notes);
+    }
 
     #[test]
     fn looking_at_this_machine_ends_in_time_and_gives_a_draft_that_is_a_site_file() {
