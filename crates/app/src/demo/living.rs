@@ -14,6 +14,9 @@ use crate::arguments::DemoAct;
 /// How long the application may take to start, rest, or go on.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// How many operations of a worker are kept; older ones are retired.
+pub const WINDOW: u64 = 500;
+
 /// The content files of the site in `folder`.
 pub fn content(folder: &Path) -> PathBuf {
     folder.join("content")
@@ -61,7 +64,7 @@ pub fn living_site(folder: &Path, act: DemoAct, leader: u32) -> Result<u8, SiteE
     match act {
         DemoAct::Run => {
             let mut settings = LedgerSettings::new(vec![store(folder)], content(folder), socket);
-            settings.window = 500;
+            settings.window = WINDOW;
             settings.leader = Some(leader);
             return match app::run(&settings) {
                 Ok(_) => Ok(0),

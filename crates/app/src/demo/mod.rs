@@ -210,6 +210,7 @@ impl Played {
             "files": self.found.files,
             "bytes": self.found.bytes,
             "violations": self.found.violation_count,
+            "set": self.report.set.as_deref().filter(|_| kept.is_some()),
             "kept": kept,
         })
     }
@@ -241,9 +242,9 @@ fn play(stage: &DemoStage, own: &DemoArguments, common: &Common) -> Result<Playe
     recover(stage, &site, &set, false)?;
     let took = started.elapsed();
     let found = stage.check()?;
-    let equal =
-        found.is_whole() && found.workers.iter().map(|worker| worker.highest).eq(instant.iter().copied());
-    page.recovered(took, &found, equal);
+    let exact = found.workers.iter().map(|worker| worker.highest).eq(instant.iter().copied());
+    let equal = found.is_whole() && exact;
+    page.recovered(took, &found, exact);
     if equal {
         stage.start()?;
         let status = control::wait_for_advance(&stage.control(), ANSWER_LIMIT).map_err(|error| {
@@ -251,7 +252,7 @@ fn play(stage: &DemoStage, own: &DemoArguments, common: &Common) -> Result<Playe
         })?;
         page.lives(&status);
     }
-    page.verdict(equal, &report);
+    page.verdict(equal, &report, own.keep);
     Ok(Played { report, instant, took, found, equal })
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use stillpoint_ledger::check::CheckReport;
 use stillpoint_ledger::control::Status;
-use stillpoint_model::Bytes;
+use stillpoint_model::{Bytes, Outcome};
 use stillpoint_site::BackupReport;
 
-use crate::screen::{Style, span};
+use super::living::WINDOW;
+use crate::screen::{Style, count, span};
 
 /// Prints the page, part by part.
 pub struct Page {
@@ -19,6 +20,38 @@ pub struct Page {
 
 fn time(duration: Duration) -> String {
     span(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// How wide the page is: the width of the narrowest terminal that people use.
+const WIDTH: usize = 80;
+
+/// The line broken between words where it is wider than the page, the rest indented as its beginning is. The codes of
+/// colours take no room.
+fn wrapped(line: &str) -> String {
+    let width = |text: &str| {
+        let mut in_code = false;
+        let shown = text.chars().filter(|character| {
+            let was_in_code = in_code;
+            in_code = if in_code { *character != 'm' } else { *character == '\x1b' };
+            !was_in_code && !in_code
+        });
+        shown.count()
+    };
+    if width(line) <= WIDTH {
+        return line.to_owned();
+    }
+    let indent = &line[..line.len() - line.trim_start().len()];
+    let mut lines: Vec<String> = Vec::new();
+    for word in line.split_whitespace() {
+        match lines.last_mut() {
+            Some(last) if width(last) + 1 + width(word) <= WIDTH => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => lines.push(format!("{indent}{word}")),
+        }
+    }
+    lines.join("\n")
 }
 
 fn sum(numbers: &[u64]) -> u64 {
@@ -33,7 +66,7 @@ impl Page {
 
     fn line(&self, line: impl std::fmt::Display) {
         if self.shown {
-            println!("{line}");
+            println!("{}", wrapped(&line.to_string()));
         }
     }
 
@@ -81,6 +114,19 @@ impl Page {
             self.style.green(&grade),
             sum(&after.numbers).saturating_sub(sum(instant))
         ));
+        if let Some(set) = &report.set {
+            self.line(format_args!("   It is an ordinary folder: {}", set.display()));
+        }
+        if report.outcome != Outcome::Complete {
+            let problems = count(report.problems.len() as u64, "problem");
+            self.line(format_args!(
+                "   {}",
+                self.style.yellow(&format!("It is {}, with {problems}:", report.outcome))
+            ));
+            for problem in report.problems.iter().take(10) {
+                self.line(format_args!("     {}", problem.text));
+            }
+        }
     }
 
     pub fn destroyed(&self, before: &Status) {
@@ -91,28 +137,27 @@ impl Page {
         ));
     }
 
-    pub fn recovered(&self, took: Duration, found: &CheckReport, equal: bool) {
+    pub fn recovered(&self, took: Duration, found: &CheckReport, exact: bool) {
         self.part(4, "Recovered");
         self.line(format_args!(
             "   Put back from the set in {}. Now every row and every file is read and compared:",
             time(took)
         ));
         self.line(format_args!(
-            "   {} rows in the ledger, {} content files, {}.",
+            "   {} rows in the ledger, {} content files, {}: each worker keeps its last {WINDOW}, older ones are retired.",
             found.rows,
             found.files,
             Bytes(found.bytes)
         ));
         let tick = |good: bool| if good { self.style.green("yes") } else { self.style.red("NO") };
         self.line(format_args!(
-            "     every row has its file, and every file its row   {}",
+            "     every row has its file, every file its row, every hash chain is whole   {}",
             tick(found.violation_count == 0)
         ));
         self.line(format_args!(
-            "     the hash chain of each worker is whole           {}",
-            tick(found.violation_count == 0)
+            "     each worker is exactly where it was at the cut                          {}",
+            tick(exact)
         ));
-        self.line(format_args!("     each worker is exactly where it was at the cut   {}", tick(equal)));
         for violation in found.violations.iter().take(10) {
             self.line(format_args!("     {} {violation}", self.style.red("violation:")));
         }
@@ -125,7 +170,7 @@ impl Page {
         ));
     }
 
-    pub fn verdict(&self, equal: bool, report: &BackupReport) {
+    pub fn verdict(&self, equal: bool, report: &BackupReport, kept: bool) {
         self.line("");
         if equal {
             let window = report.window.map_or_else(|| "?".to_owned(), time);
@@ -136,6 +181,11 @@ impl Page {
             self.line(format_args!(
                 "Next: `stillpoint init` drafts a site file for this machine. docs/operations.md is the runbook."
             ));
+            if !kept {
+                self.line(
+                    "To look into the set yourself: run it again with --keep, then `stillpoint show` it.",
+                );
+            }
         } else {
             self.line(format_args!(
                 "{} What came back is not what was there at the instant of the backup.",
@@ -143,5 +193,20 @@ impl Page {
             ));
             self.line(format_args!("Run it again with --keep and report it with the folder that is kept."));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_wider_than_the_page_is_broken_between_words_and_colours_take_no_room() {
+        let long = format!("   {}", "word ".repeat(40));
+        let lines = wrapped(long.trim_end());
+        assert!(lines.lines().count() == 3 && lines.lines().all(|line| line.len() <= WIDTH), "{lines}");
+        assert!(lines.lines().all(|line| line.starts_with("   word")), "{lines}");
+        let coloured = format!("\x1b[1m{}\x1b[0m", "x".repeat(WIDTH));
+        assert_eq!(wrapped(&coloured), coloured);
     }
 }

@@ -17,9 +17,12 @@ fn the_demo_proves_itself_and_leaves_nothing() {
         .output()
         .unwrap();
     let done = Done::of(done).exits(0);
-    for part in ["A living site", "stood still for", "Destroyed", "Recovered", "It holds."] {
+    let told =
+        ["A living site", "stood still for", "DMOBackup", "Destroyed", "Recovered", "It holds.", "--keep"];
+    for part in told {
         assert!(done.out.contains(part), "{part} is missing in\n{}", done.out);
     }
+    assert_eq!(done.out.matches("hash chain").count(), 1, "one finding is shown as two");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the demo left something");
 }
 
