@@ -183,6 +183,14 @@ const ONLY_AS_STATUS: [MessageId; 9] = [
     id::LEFTOVERS_NOT_REMOVED,
 ];
 
+impl Drop for Screen {
+    /// What is printed after the work must not begin behind the moving line.
+    fn drop(&mut self) {
+        let mut moving = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.clear(&mut moving);
+    }
+}
+
 impl Monitor for Screen {
     fn emit(&self, event: Event) {
         let style = self.style;

@@ -132,7 +132,7 @@ impl fmt::Display for Level {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Grade, Outcome, ProviderKind};
+    use crate::{EpochNumber, Grade, Outcome, ProviderKind, SiteCode};
 
     #[test]
     fn a_word_of_a_table_keeps_to_its_column() {
@@ -143,6 +143,8 @@ mod tests {
             format!("{:<10}", Grade::Crash),
             format!("{:<10}", Outcome::Failed),
             format!("{:<10}", ProviderKind::Copy),
+            format!("{:<10}", EpochNumber(7)),
+            format!("{:<10}", "P01".parse::<SiteCode>().unwrap()),
         ];
         assert!(words.iter().all(|word| word.len() == 10), "{words:?}");
     }

@@ -34,6 +34,7 @@ pub fn recover(common: &Common, own: &RecoverArguments) -> Answer {
         return Ok(if refused { ErrorKind::WouldOverwrite.exit_code() } else { 0 });
     }
     let report = stillpoint_site::recover(&set, &site, &options)?;
+    drop(options);
     if common.json {
         println!("{}", serde_json::json!({ "event": "recovered", "report": report }));
     } else if !common.quiet {
