@@ -210,7 +210,8 @@ impl Monitor for Screen {
                 ));
             }
             Event::ProviderChosen { component, provider, reason } => {
-                let why = if self.verbose { format!(" ({})", plain::one_line(&reason)) } else { String::new() };
+                let why =
+                    if self.verbose { format!(" ({})", plain::one_line(&reason)) } else { String::new() };
                 self.line(&style.dim(&format!("    {component}: {provider}{why}")));
             }
             Event::ComponentCaptured { component, grade, files, bytes } => {

@@ -6,7 +6,7 @@ use stillpoint_coordinator::ActHook;
 use stillpoint_model::{ErrorKind, Outcome, Ticket};
 use stillpoint_site::{BackupOptions, BackupReport, SiteError};
 
-use super::{Answer, cancel_on_signal, cancel_or_leave_on_signal, monitor, own_program, state_root};
+use super::{Answer, cancel_or_leave_on_signal, monitor, own_program, state_root};
 use crate::arguments::{BackupArguments, Common, ReconcileArguments};
 use crate::edge;
 use crate::screen::{Screen, Style, count, span};

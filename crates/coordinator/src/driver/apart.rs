@@ -109,6 +109,11 @@ impl Driver {
                 let hangs = self.apart.hangs.load(Ordering::SeqCst);
                 let settle = !hangs && !self.actors.iter().any(Actor::is_abandoned);
                 Box::new(move |_| {
+                    if hangs {
+                        // Nor removed: a publish that goes on late must not find half of its set gone. This process
+                        // is the only one that can bring it about, so whoever comes after its end may remove it.
+                        return Ok(());
+                    }
                     let failures = intents.carry_out(None, &[Urgency::Thaw, Urgency::Release], settle);
                     if failures.is_empty() { Ok(()) } else { Err(ActError::Text(failures.join("; "))) }
                 })

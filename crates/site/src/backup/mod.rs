@@ -27,9 +27,9 @@ use stillpoint_model::{
     Cancel, EpochNumber, ErrorKind, Event, Grade, Monitor, Outcome, Phase, Problem, RunId, Ticket,
 };
 
-use crate::assemble;
 use crate::error::{SiteError, chain};
 use crate::load::LoadedSite;
+use crate::{assemble, recover};
 use begin::Limits;
 pub use plan::{BackupPlan, PlannedBackup, backup_plan};
 use stage::{Published, SiteStage};
@@ -133,8 +133,7 @@ impl Task<'_> {
         let limits = self.limits(deadlines.identify, Duration::ZERO);
         begin::apart("opening the log at the destination", &limits, move || begin::open_log(&site, &teller))?;
         let (site, teller) = (self.site.clone(), self.teller.clone());
-        let (root, state, lock) =
-            (self.options.state_root.clone(), self.state.clone(), self.lock.clone());
+        let (root, state, lock) = (self.options.state_root.clone(), self.state.clone(), self.lock.clone());
         // A site that is being let go is not left half-way for a cancel.
         let limits = self.limits(deadlines.prepare, deadlines.thaw.duration());
         begin::apart("healing what earlier runs left", &limits, move || {

@@ -101,7 +101,7 @@ impl SiteStage {
         Err(SiteError::new(ErrorKind::Environment, texts.join("; ")).hint(first.remedy.clone()))
     }
 
-    fn facts(&self, report: &RunReport) -> Result<SetFacts, SiteError> {
+    fn facts(&self, report: &RunReport, grade: Option<Grade>) -> Result<SetFacts, SiteError> {
         let site = &self.site.file.site;
         let bug = |what: &str| {
             SiteError::new(ErrorKind::Bug, format!("the run has no {what} but is to be published"))
@@ -124,7 +124,7 @@ impl SiteStage {
                 .window
                 .map_or(0, |window| u64::try_from(window.as_micros()).unwrap_or(u64::MAX)),
             outcome: if problems.is_empty() { Outcome::Complete } else { Outcome::Incomplete },
-            grade: self.grade,
+            grade,
             problems,
             tools: recovery_kit::tools(),
             components,
@@ -160,7 +160,7 @@ impl SiteStage {
 
     fn publish(&self, report: &RunReport, cancel: &Cancel) -> Result<(), SiteError> {
         let grade = self.check_grade(report)?;
-        let facts = self.facts(report)?;
+        let facts = self.facts(report, grade)?;
         let builder = self.state().builder.take();
         let builder =
             builder.ok_or_else(|| SiteError::new(ErrorKind::Bug, "the set is sealed before it was begun"))?;
