@@ -355,6 +355,22 @@ fn the_set_holds_the_program_that_made_it_also_when_that_was_replaced_meanwhile(
 }
 
 #[test]
+fn a_signal_ends_the_hook_and_leaves_the_backup_complete() {
+    let site = Site::new();
+    let (hook, fifo) = (site.path("after-backup"), site.path("started"));
+    Command::new("mkfifo").arg(&fifo).status().unwrap();
+    std::fs::write(&hook, format!("#!/bin/sh\necho > {}\nsleep 300\n", fifo.display())).unwrap();
+    std::fs::set_permissions(&hook, PermissionsExt::from_mode(0o700)).unwrap();
+    let begun = Instant::now();
+    let mut run = quietly(site.command(&["backup"]));
+    std::fs::read(&fifo).unwrap();
+    signal(&run);
+    assert_eq!(run.wait().unwrap().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(60), "it waited for the hook");
+    assert!(logged(&site).contains(&5111) && logged(&site).contains(&5035));
+}
+
+#[test]
 fn a_secondary_site_is_refused_with_the_reason() {
     let site = Site::new();
     let text = std::fs::read_to_string(site.path("site.toml")).unwrap();

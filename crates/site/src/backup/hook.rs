@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use stillpoint_model::Cancel;
 use stillpoint_model::site_file::Hook;
 use stillpoint_model::status::id;
 
@@ -35,6 +36,7 @@ pub(crate) fn run_hook(
     site_file: &Path,
     facts: &HookFacts<'_>,
     teller: &Teller,
+    cancel: &Cancel,
 ) -> Option<String> {
     let fallback = site_file.with_file_name(Hook::DEFAULT_NAME);
     let (program, named) = match &settings.program {
@@ -53,10 +55,13 @@ pub(crate) fn run_hook(
         Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => {}
         _ => return not_started(teller, &shown, "it is not an executable file"),
     }
+    if cancel.is_cancelled() {
+        return not_started(teller, &shown, "the run was told to end");
+    }
     match start(&program, facts) {
         Ok(child) => {
             teller.status(id::HOOK_STARTED, &[&shown]);
-            finish(child, &shown, settings.timeout.duration(), teller)
+            finish(child, &shown, settings.timeout.duration(), teller, cancel)
         }
         Err(error) => not_started(teller, &shown, &error.to_string()),
     }
@@ -85,11 +90,17 @@ fn start(program: &Path, facts: &HookFacts<'_>) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// Waits for the end of the hook, or ends its whole group at the limit; then tells how it went.
-fn finish(mut child: Child, shown: &str, timeout: Duration, teller: &Teller) -> Option<String> {
+/// Waits for the end of the hook, or ends its whole group at the limit or on a cancel; then tells how it went.
+fn finish(
+    mut child: Child,
+    shown: &str,
+    timeout: Duration,
+    teller: &Teller,
+    cancel: &Cancel,
+) -> Option<String> {
     let readers = [child.stdout.take().map(reader), child.stderr.take().map(reader)];
     let started = Instant::now();
-    let ended = wait(&mut child, timeout);
+    let ended = wait(&mut child, timeout, cancel);
     if ended.is_none() {
         kill_group(&child);
         let _ = child.wait();
@@ -106,6 +117,11 @@ fn finish(mut child: Child, shown: &str, timeout: Duration, teller: &Teller) -> 
         }
         Some(status) => {
             let end = ending(status);
+            teller.status(id::HOOK_FAILED, &[shown, &end]);
+            Some(format!("the hook {shown} ended with {end}"))
+        }
+        None if cancel.is_cancelled() => {
+            let end = "the run, which was told to end".to_owned();
             teller.status(id::HOOK_FAILED, &[shown, &end]);
             Some(format!("the hook {shown} ended with {end}"))
         }
@@ -150,14 +166,14 @@ fn reader(mut pipe: impl Read + Send + 'static) -> Output {
     Output { kept, ended }
 }
 
-fn wait(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
+fn wait(child: &mut Child, timeout: Duration, cancel: &Cancel) -> Option<ExitStatus> {
     let end = Instant::now() + timeout;
     loop {
         if let Ok(Some(status)) = child.try_wait() {
             return Some(status);
         }
         let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if left.is_zero() || cancel.is_cancelled() {
             return None;
         }
         std::thread::sleep(left.min(Duration::from_millis(20)));
@@ -206,7 +222,7 @@ mod tests {
             window_us: 1500,
             problems: 0,
         };
-        let failure = run_hook(&settings, &site_file, &facts, &teller);
+        let failure = run_hook(&settings, &site_file, &facts, &teller, &Cancel::default());
         assert!(teller.problems().is_empty(), "a hook's failure is no problem of the backup");
         (teller.numbers(), failure, teller.logged())
     }

@@ -254,7 +254,8 @@ impl Task<'_> {
             window_us: window.map_or(0, |window| u64::try_from(window.as_micros()).unwrap_or(u64::MAX)),
             problems,
         };
-        hook::run_hook(&self.site.file.hook, &self.site.path, &facts, &self.teller)
+        let Task { site, teller, options, .. } = self;
+        hook::run_hook(&site.file.hook, &site.path, &facts, teller, &options.cancel)
     }
 
     /// The set gets its own copy of the log of the run that made it.
