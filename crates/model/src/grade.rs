@@ -13,7 +13,8 @@ pub enum Grade {
     Fuzzy,
     /// At the epoch, as a power cut at that instant would have left it.
     Crash,
-    /// At the epoch, and the application had come to rest: no operation was under way.
+    /// At the epoch, and no operation was under way in it: the application had come to rest. In a site without services a
+    /// database is so by itself, because a cut of it holds whole transactions only; a file tree is not.
     Frozen,
 }
 
