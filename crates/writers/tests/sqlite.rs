@@ -506,6 +506,39 @@ fn quiet_run(site: &Surroundings, path: &Path) -> (PathBuf, Captured, PathBuf) {
 }
 
 #[test]
+fn of_a_database_with_a_rollback_journal_only_what_changed_is_copied_in_the_cut() {
+    // What was deleted leaves pages behind that are not in use; a vacuum shortens the file, and moves the rest.
+    for (change, most) in [
+        ("UPDATE marker SET v = 1; INSERT INTO history VALUES (1, NULL)", 4 << 16),
+        ("INSERT INTO ballast VALUES (0, randomblob(200000))", 6 << 16),
+        ("DELETE FROM ballast WHERE n > 100; VACUUM", u64::MAX),
+    ] {
+        let site = Surroundings::new();
+        let path = site.path("app.db");
+        make_database(&path, "delete");
+        let mut writer = SqliteWriter::new(&SqliteSettings { path: path.clone() }, LockOrder::BeforeServices);
+        make_ready(&mut writer, &site).unwrap();
+        // Another process: a connection of ours would share its locks with the writer's.
+        let changed = Command::new("sqlite3").arg(&path).arg(change).status().unwrap();
+        assert!(changed.success(), "the tests need the program sqlite3");
+        writer.freeze(&site.context, soon()).unwrap();
+        writer.cut(&site.context, soon()).unwrap();
+        writer.thaw(&site.context, soon()).unwrap();
+        let (copy, captured) = capture(&mut writer, &site).unwrap();
+        assert!(fs::read(&copy).unwrap() == fs::read(&path).unwrap(), "after {change} the copy is another");
+        value_in(&copy);
+        if captured.facts["method"] == "copy" {
+            let written = captured.facts["cut_bytes"].as_u64().unwrap();
+            assert!(
+                written > 0 && written <= most,
+                "{change}: {written} bytes of {} were copied",
+                fs::metadata(&path).unwrap().len()
+            );
+        }
+    }
+}
+
+#[test]
 fn the_list_has_the_original_name_owner_and_mode() {
     for (journal, name) in [("wal", &b"odd name%20?#\xFF.db"[..]), ("delete", b"plain.db")] {
         let site = Surroundings::new();

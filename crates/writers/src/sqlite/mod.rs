@@ -4,12 +4,13 @@
 //! begun in [`Writer::cut`] and copied with the backup interface *on the same connection* after the thaw.
 //!
 //! With a rollback journal there is no such view: who reads keeps everybody from committing. The shared lock is taken, the
-//! file copied under it, and the lock let go with the thaw. An application that is held in the middle of a transaction may
+//! file copied under it (most of it was copied before, see [`raw`]), and the lock let go with the thaw. An application that is held in the middle of a transaction may
 //! hold its own lock, for as long as the hold lasts; so the lock is taken *before* applications are held
 //! ([`Level::Lock`]). One that comes to rest by itself ends its transactions, and would wait for our lock; so the lock is
 //! taken *after* it. [`LockOrder`] says which.
 
 mod header;
+mod raw;
 mod restore;
 mod session;
 mod worker;
@@ -62,6 +63,8 @@ pub struct SqliteWriter {
     method: Option<&'static str>,
     pinned_in_us: Option<u64>,
     copied_in_us: Option<u64>,
+    /// How much of the copy had to be written in the cut.
+    cut_bytes: Option<u64>,
 }
 
 impl SqliteWriter {
@@ -76,6 +79,7 @@ impl SqliteWriter {
             method: None,
             pinned_in_us: None,
             copied_in_us: None,
+            cut_bytes: None,
         }
     }
 
@@ -224,8 +228,18 @@ impl Writer for SqliteWriter {
             let path = self.path.clone();
             return self.worker()?.call("letting go", deadline, None, move |session| session.unpin(&path));
         }
-        let path = self.path.clone();
-        self.worker()?.call("opening the database", deadline, None, move |session| session.open_raw(&path))
+        let (path, (_, copy)) = (self.path.clone(), self.copy(context)?);
+        let cancel = context.cancel.clone();
+        self.worker()?.call("copying the database ahead", deadline, Some(&context.cancel), move |session| {
+            session.copy_ahead(&path, &copy, deadline, &cancel)
+        })
+    }
+
+    fn poise(&mut self, context: &Context, deadline: Deadline) -> Result<(), WriterError> {
+        let ((_, copy), cancel) = (self.copy(context)?, context.cancel.clone());
+        self.worker()?.call("copying the database ahead", deadline, Some(&context.cancel), move |session| {
+            session.catch_up(&copy, deadline, &cancel)
+        })
     }
 
     fn freeze(&mut self, context: &Context, deadline: Deadline) -> Result<(), WriterError> {
@@ -242,11 +256,10 @@ impl Writer for SqliteWriter {
         let started = Instant::now();
         let (_, copy) = self.copy(context)?;
         let (worker, cancel) = (self.worker()?, context.cancel.clone());
-        let method =
-            worker.call("copying the database", deadline, Some(&context.cancel), move |session| {
-                session.copy_raw(&copy, deadline, &cancel)
-            })?;
-        self.method = Some(method);
+        let done = worker.call("copying the database", deadline, Some(&context.cancel), move |session| {
+            session.copy_raw(&copy, deadline, &cancel)
+        })?;
+        (self.method, self.cut_bytes) = (Some(done.method), Some(done.written_bytes));
         self.copied_in_us = Some(microseconds(started));
         Ok(())
     }
@@ -304,6 +317,7 @@ impl Writer for SqliteWriter {
         facts["method"] = self.method.into();
         facts["pinned_in_us"] = self.pinned_in_us.into();
         facts["copied_in_us"] = self.copied_in_us.into();
+        facts["cut_bytes"] = self.cut_bytes.into();
         // A transaction that was under way is not in it: what is in it is whole.
         Ok(Captured { grade: Grade::Frozen, facts })
     }

@@ -1,10 +1,8 @@
 //! What is done on the thread that has the database open: pin a view, copy it, let it go, check a copy.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -15,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use stillpoint_model::{Cancel, Deadline, WriterError};
 
 use super::header::Journal;
+use super::raw::create;
 use super::restore::user_of;
 use super::worker::{Claim, Session};
 
@@ -22,8 +21,6 @@ use super::worker::{Claim, Session};
 const RETRY_INTERVAL: Duration = Duration::from_micros(100);
 /// How many pages the backup interface copies between two looks at the clock.
 const BACKUP_STEP_PAGES: i32 = 1024;
-/// How much is copied between two looks at the clock, in bytes.
-const COPY_STEP_BYTES: usize = 1 << 20;
 
 /// A failure of SQLite in `act`. A full disk is told as one, wherever it is met: it is no fault of the database's.
 fn failed(act: &str, path: &Path) -> impl Fn(rusqlite::Error) -> WriterError + use<> {
@@ -35,11 +32,6 @@ fn failed(act: &str, path: &Path) -> impl Fn(rusqlite::Error) -> WriterError + u
         }
         _ => WriterError::Service { act: act.clone(), reason: error.to_string() },
     }
-}
-
-fn io_failed(act: &'static str, path: &Path) -> impl Fn(io::Error) -> WriterError + use<> {
-    let path = path.to_owned();
-    move |source| WriterError::Io { act, path: path.clone(), source }
 }
 
 /// A failure of SQLite to read the database. Where SQLite wants to write and cannot, that is what a person must know: a
@@ -139,41 +131,6 @@ impl Session {
         Ok(if mode.eq_ignore_ascii_case("wal") { Journal::Wal } else { Journal::Rollback })
     }
 
-    /// Opens the database as a plain file, too, for [`Session::copy_raw`].
-    pub fn open_raw(&mut self, path: &Path) -> Result<(), WriterError> {
-        self.raw = Some(File::open(path).map_err(io_failed("open", path))?);
-        Ok(())
-    }
-
-    /// Copies the file as it is, under the pinned view: a clone where the file system can, else its bytes. Returns the word
-    /// for what was done.
-    pub fn copy_raw(
-        &mut self,
-        target: &Path,
-        deadline: Deadline,
-        cancel: &Cancel,
-    ) -> Result<&'static str, WriterError> {
-        let source =
-            self.raw.as_mut().ok_or_else(|| WriterError::Other("the database is not open".into()))?;
-        let mut copy = create(target)?;
-        if rustix::fs::ioctl_ficlone(&copy, &*source).is_ok() {
-            return Ok("clone");
-        }
-        let mut buffer = vec![0; COPY_STEP_BYTES];
-        loop {
-            if cancel.is_cancelled() {
-                return Err(WriterError::Cancelled);
-            }
-            if deadline.passed() {
-                return Err(WriterError::Late { act: "copying the database".into() });
-            }
-            match source.read(&mut buffer).map_err(io_failed("read the database for", target))? {
-                0 => return Ok("copy"),
-                count => copy.write_all(&buffer[..count]).map_err(io_failed("write", target))?,
-            }
-        }
-    }
-
     /// Copies what the pinned view shows with the backup interface, on the connection that has it.
     pub fn copy_view(&self, target: &Path, deadline: Deadline, cancel: &Cancel) -> Result<(), WriterError> {
         let failed = failed("copying to", target);
@@ -226,6 +183,7 @@ impl Session {
     pub fn close(&mut self, path: &Path) -> Result<(), WriterError> {
         let unpinned = self.unpin(path);
         self.raw = None;
+        self.copy = None;
         let closed = match self.connection.take().map(Connection::close) {
             Some(Err((_, error))) => Err(failed("closing", path)(error)),
             _ => Ok(()),
@@ -233,11 +191,6 @@ impl Session {
         self.claim = None;
         unpinned.and(closed)
     }
-}
-
-fn create(path: &Path) -> Result<File, WriterError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).open(path).map_err(io_failed("create", path))
 }
 
 /// The size of the write-ahead log beside a database, in bytes.

@@ -33,6 +33,8 @@ pub struct Session {
     pub connection: Option<Connection>,
     /// The database as a plain file, opened for a raw copy. Closing it drops our locks, so it is closed when they may go.
     pub raw: Option<File>,
+    /// The copy of it that was made ahead.
+    pub copy: Option<File>,
     /// Stands for the database; dropped after the connection.
     pub claim: Option<Claim>,
     /// How many pages a copy has behind it, for those who wait.
