@@ -21,6 +21,7 @@ mod pipeline;
 mod place;
 mod plant;
 mod planter;
+mod quick;
 mod remove;
 mod take;
 mod verify;
