@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::iter::Peekable;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -80,6 +81,11 @@ pub struct MirrorReport {
     pub copied_bytes: u64,
     /// Bytes shared with the baseline.
     pub shared_bytes: u64,
+    /// Files that are listed without a hash, and are no later names: without hashing all, else those that changed under the
+    /// reading.
+    pub unhashed: u64,
+    /// Entries, folders apart, that have other names, in the tree or outside.
+    pub several_names: u64,
     /// What could not be taken. At most the first 1,000; `problem_count` has the number.
     pub problems: Vec<FileProblem>,
     /// How many problems there were.
@@ -175,8 +181,9 @@ fn take_all(
             move |job: Job| taker.take(job.found, job.earlier).map_or_else(Item::Failed, Item::Taken)
         })
         .collect();
-    pipeline::run(workers, meter, |feeder| feed.run(feeder), |item| collector.collect(item))?;
-    Ok(collector.report)
+    let several_names = AtomicU64::new(0);
+    pipeline::run(workers, meter, |feeder| feed.run(feeder, &several_names), |item| collector.collect(item))?;
+    Ok(MirrorReport { several_names: several_names.into_inner(), ..collector.report })
 }
 
 /// Walks, makes folders and hands files out.
@@ -187,7 +194,7 @@ struct Feed {
 }
 
 impl Feed {
-    fn run(mut self, feeder: &mut Feeder<Job, Item>) -> Result<(), Ended> {
+    fn run(mut self, feeder: &mut Feeder<Job, Item>, several_names: &AtomicU64) -> Result<(), Ended> {
         while let Some(step) = self.walker.next() {
             match step {
                 Step::Problem(problem) => {
@@ -197,6 +204,7 @@ impl Feed {
                 Step::Entry(found) => self.feed(found, feeder)?,
             }
         }
+        several_names.store(self.walker.several_names(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -330,10 +338,11 @@ impl<'i, 't> Collector<'i, 't> {
         self.report.shared_bytes += taken.shared_bytes;
         let Some(entry) = taken.entry else { return Ok(()) };
         self.report.entries += 1;
-        if matches!(entry.kind, Kind::File(_)) {
+        if let Kind::File(facts) = &entry.kind {
             self.report.files += 1;
             if entry.hard_link.is_none() {
-                self.report.bytes += size_of(&entry);
+                self.report.bytes += facts.size;
+                self.report.unhashed += u64::from(facts.sha256.is_none());
             }
         }
         self.index.append(&entry)

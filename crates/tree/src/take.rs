@@ -137,7 +137,8 @@ impl<'a> Taker<'a> {
         let after = look_at(opened.file.as_fd()).map_err(|e| unreadable("read its metadata again", e))?;
         let changed = replaced || is_changed(&opened.stat, &after);
         let mut entry = opened.entry;
-        self.settle(&mut entry, changed);
+        // What is not known of it is to be asked again by the next run.
+        self.settle(&mut entry, changed || opened.unread.is_some());
         let known = !(changed && self.manner.live);
         entry.kind = Kind::File(FileFacts { size: moved.length, sha256: moved.sha256.filter(|_| known) });
         let problem = match opened.unread {
@@ -165,12 +166,6 @@ impl<'a> Taker<'a> {
         if !unchanged {
             return Ok(false);
         }
-        let attributes = &mut self.attributes;
-        let now =
-            self.source.parent_of(&entry.path).and_then(|(parent, name)| attributes.of_name(parent, name));
-        if now.as_ref() != Ok(&earlier.xattrs) {
-            return Ok(false);
-        }
         match link(stored, target, &entry.path, facts.size) {
             Ok(true) => {}
             Err(Errno::EXIST) => return Err(TreeError::Exists { path: target.path_of(&entry.path) }),
@@ -178,7 +173,8 @@ impl<'a> Taker<'a> {
             Ok(false) | Err(_) => return Ok(false),
         }
         facts.sha256 = known.sha256;
-        entry.xattrs = now.unwrap_or_default();
+        // Every change of an attribute moves the change time.
+        entry.xattrs.clone_from(&earlier.xattrs);
         Ok(true)
     }
 

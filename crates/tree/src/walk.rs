@@ -59,6 +59,11 @@ impl Walk {
     pub fn new(root: &Path, filter: Filter) -> Result<Self, TreeError> {
         Ok(Self(Walker::new(root, filter, Attributes::OfAll)?))
     }
+
+    /// The same without extended attributes: for who asks for names, kinds and sizes, this is half of the work.
+    pub fn without_attributes(root: &Path, filter: Filter) -> Result<Self, TreeError> {
+        Ok(Self(Walker::new(root, filter, Attributes::OfNone)?))
+    }
 }
 
 impl Iterator for Walk {
@@ -120,6 +125,7 @@ pub(crate) struct Walker {
     waiting: VecDeque<Step>,
     /// For a file with several names: the first, and how many are still to come (some may lie outside of the tree).
     links: HashMap<(u32, u32, u64), (RelPath, u32)>,
+    several_names: u64,
 }
 
 #[derive(Debug)]
@@ -155,6 +161,7 @@ impl Walker {
             levels: Vec::new(),
             waiting: VecDeque::new(),
             links: HashMap::new(),
+            several_names: 0,
             place,
         })
     }
@@ -162,6 +169,11 @@ impl Walker {
     /// The place that is walked through.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// How many of the entries so far, folders apart, have other names, in the tree or outside.
+    pub fn several_names(&self) -> u64 {
+        self.several_names
     }
 
     /// Leaves out the folder that is the top of `place`: a copy must not run into itself.
@@ -198,6 +210,7 @@ impl Walker {
         }
         let mut entry = entry_of(path.clone(), kind_of(parent, name, &stat)?, &stat);
         let is_file = is_file(&stat);
+        self.several_names += u64::from(!is_directory && stat.stx_nlink > 1);
         let has_names = is_file && stat.stx_nlink > 1;
         if has_names {
             entry.hard_link = first_name(&mut self.links, path, &stat);

@@ -51,6 +51,9 @@ fn a_tree_is_told_in_canonical_order_with_all_its_kinds() {
     for entry in &entries {
         assert_eq!(read_entry(root, &entry.path).unwrap().as_ref(), Some(entry));
     }
+    let bare = entries.iter().map(|entry| Entry { xattrs: Vec::new(), ..entry.clone() });
+    let walked = Walk::without_attributes(root, Filter::default()).unwrap().map(Result::unwrap);
+    assert_eq!(walked.collect::<Vec<_>>(), bare.collect::<Vec<_>>());
     assert_eq!(read_entry(root, &rel("none")).unwrap(), None);
     assert_eq!(read_entry(root, &rel("link/x")).unwrap(), None);
     assert_eq!(read_entry(root, &rel("a.b/x")).unwrap(), None);

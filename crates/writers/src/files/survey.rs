@@ -32,7 +32,7 @@ pub fn survey(request: &TreeRequest, context: &Context, deadline: Deadline) -> R
     let filter = Filter::new(&request.include, &request.exclude).map_err(tree_error)?;
     let (mut files, mut bytes, mut entries) = (0, 0, 0_u64);
     // What cannot be read is told when it is captured.
-    for entry in Walk::new(&request.source, filter).map_err(tree_error)?.flatten() {
+    for entry in Walk::without_attributes(&request.source, filter).map_err(tree_error)?.flatten() {
         entries += 1;
         if entries.is_multiple_of(LOOK_ENTRIES) {
             if context.cancel.is_cancelled() {
