@@ -97,6 +97,11 @@ impl Delta {
         self.facts.get(path)
     }
 
+    /// Whether no pass after the first one found anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ever.is_empty()
+    }
+
     /// All facts, in canonical order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&RelPath, &Fact)> {
         self.facts.iter()

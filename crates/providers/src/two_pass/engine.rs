@@ -58,6 +58,8 @@ pub(super) struct Engine {
     delta: Delta,
     /// What the first list says, once a scan needed it.
     remembered: Option<Remembered>,
+    /// The first list has every hash.
+    list_is_whole: bool,
     mapped: Vec<mapped::Mapped>,
     /// When the cut began and ended.
     held: Option<(Mark, Mark)>,
@@ -87,6 +89,7 @@ impl Engine {
             links: Links::default(),
             delta: Delta::default(),
             remembered: None,
+            list_is_whole: false,
             mapped: Vec::new(),
             held: None,
             stirred: BTreeMap::new(),
@@ -129,9 +132,11 @@ impl Engine {
         let report = mirror(self.reader.path(), &self.plan.shadow, &mut index, &options, &progress)
             .map_err(|error| progress.explain(error, self.reader.path()))?;
         index.finish().map_err(tree_error)?;
+        self.list_is_whole = report.unhashed == 0;
         self.first_problems =
             report.problems.into_iter().map(|problem| (problem.path, problem.text)).collect();
-        self.learn_links()
+        // A file that gets its second name from now on is told by the tracker, or met by the scans.
+        if report.several_names == 0 { Ok(()) } else { self.learn_links() }
     }
 
     /// Learns which files have several names: those that the first list shows, and those that a look shows, which may
@@ -377,14 +382,14 @@ impl Engine {
         self.tell_first_problems(context);
         let missed = self.verify(context, deadline, begin, end)?;
         let (first_list, final_list) = (self.first_list(), self.final_list());
-        let mut finish = Finish::new(&self.plan.shadow, &first_list, &final_list, &mut self.delta)?;
-        let orphans = finish.run()?;
-        let lost = std::mem::take(&mut finish.lost);
-        for (path, reason) in lost {
-            tell(context, &path, format!("cannot read it: {reason}"));
+        if self.delta.is_empty() && self.list_is_whole {
+            // Nothing changed since the first pass: its copies and its list are what was to be made.
+            std::fs::rename(&first_list, &final_list).map_err(failed("rename", &first_list))?;
+        } else {
+            self.finish_shadow(context, &first_list, &final_list)?;
         }
-        self.stirred.extend(orphans.into_iter().map(|path| (path, 0)));
-        self.clean_up()?;
+        let held = held_folder(&self.plan.shadow);
+        std::fs::remove_dir_all(&held).map_err(failed("remove the folder", &held))?;
         self.tell_stirred(context);
         let is_quiet = self.stirred.is_empty() && missed == 0;
         Ok(if is_quiet { Grade::Frozen } else { Grade::Fuzzy })
@@ -458,12 +463,21 @@ impl Engine {
         ));
     }
 
-    /// Removes what only the passes needed.
-    fn clean_up(&mut self) -> Result<(), ProviderError> {
-        let first_list = self.first_list();
-        std::fs::remove_file(&first_list).map_err(failed("remove", &first_list))?;
-        let held = held_folder(&self.plan.shadow);
-        std::fs::remove_dir_all(&held).map_err(failed("remove the folder", &held))
+    /// Makes the shadow equal to the tree as it was in the freeze, writes its list, and removes the first one.
+    fn finish_shadow(
+        &mut self,
+        context: &Context,
+        first_list: &Path,
+        final_list: &Path,
+    ) -> Result<(), ProviderError> {
+        let mut finish = Finish::new(&self.plan.shadow, first_list, final_list, &mut self.delta)?;
+        let orphans = finish.run()?;
+        let lost = std::mem::take(&mut finish.lost);
+        for (path, reason) in lost {
+            tell(context, &path, format!("cannot read it: {reason}"));
+        }
+        self.stirred.extend(orphans.into_iter().map(|path| (path, 0)));
+        std::fs::remove_file(first_list).map_err(failed("remove", first_list))
     }
 }
 

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use stillpoint_tree::RelPath;
 
 use super::collect::{Collected, Told};
@@ -35,6 +35,8 @@ use crate::two_pass::reader::{Reader, stat_at, stat_of};
 const BUFFER_BYTES: usize = 256 * 1024;
 /// One drain reads at most so many buffers: on a tree that is not held the queue may never be empty.
 const READS_MAX: usize = 4096;
+/// How long the queue fills after it was emptied.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 /// So many folders of our own work are remembered.
 const KNOWN_MAX: usize = 100_000;
 
@@ -127,6 +129,8 @@ impl Shared {
                 Ok(_) if !waits[1].revents().is_empty() => return,
                 Ok(_) => self.pump(&mut self.lock(), &mut buffer),
             }
+            // Events mostly come in crowds. To wake up for each would take the processor from whoever works, us included.
+            let _ = poll(&mut [PollFd::new(&self.stop, PollFlags::IN)], Some(&PAUSE));
         }
     }
 }
