@@ -11,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{AtFlags, Timespec, Timestamps};
 use stillpoint_model::{Context, Event, Problem, StoredPrevious};
 use stillpoint_tree::{
-    Baseline, Entry, EntryCopier, FileFacts, Filter, IndexAppender, IndexReader, Kind, MirrorOptions,
-    MirrorReport, RelPath, Transfer, TreeError, index_tree, mirror,
+    Baseline, Entry, EntryCopier, FileFacts, Filter, IndexAppender, IndexReader, Kind, Look, MirrorOptions,
+    MirrorReport, RelPath, Transfer, TreeError, Verifier, index_tree, mirror,
 };
 
 use crate::content::{self, HASH_THREADS};
@@ -60,7 +60,7 @@ impl Berth<'_> {
 
     /// Lists a tree that was moved into place, from its own list: adds the hashes that are missing.
     pub fn list_moved(&self, list: &Path) -> Result<(), ArchiveError> {
-        self.pass(list, &InPlace { berth: self, keep_origin: true })
+        self.pass(list, &InPlace { berth: self, keep_origin: true, lookers: Mutex::default() })
     }
 
     /// Lists a tree that was moved into place and has no list.
@@ -72,7 +72,7 @@ impl Berth<'_> {
         list.finish()?;
         self.tell(&report);
         // Where the originals were is not known: these were made for the set.
-        self.pass(&found, &InPlace { berth: self, keep_origin: false })
+        self.pass(&found, &InPlace { berth: self, keep_origin: false, lookers: Mutex::default() })
     }
 
     /// Copies a tree by its list, sharing with the last set what did not change since.
@@ -169,6 +169,20 @@ impl Berth<'_> {
 struct InPlace<'a> {
     berth: &'a Berth<'a>,
     keep_origin: bool,
+    /// Those that no thread uses.
+    lookers: Mutex<Vec<Verifier>>,
+}
+
+impl InPlace<'_> {
+    /// What lies at the place of the entry.
+    fn look(&self, path: &RelPath) -> Result<io::Result<Look>, ArchiveError> {
+        let idle = || self.lookers.lock().unwrap_or_else(PoisonError::into_inner);
+        let looker = idle().pop();
+        let mut looker = looker.map_or_else(|| Verifier::new(&self.berth.folder), Ok)?;
+        let found = looker.look(path);
+        idle().push(looker);
+        Ok(found)
+    }
 }
 
 impl Treatment for InPlace<'_> {
@@ -181,28 +195,28 @@ impl Treatment for InPlace<'_> {
 
     fn entry(&self, mut entry: Entry, _along: Option<Entry>) -> Result<Passed, ArchiveError> {
         entry.origin = entry.origin.filter(|_| self.keep_origin);
-        let full = entry.path.under(&self.berth.folder);
+        let full = || entry.path.under(&self.berth.folder);
         if entry.hard_link.is_some() || unstored(&entry.kind) {
             // Listed only; what a moved tree has under the name would be too much in the set.
-            disk::remove_tree(&full)?;
+            disk::remove_tree(&full())?;
             return listed(entry, None);
         }
-        let facts = match fs::symlink_metadata(&full) {
-            Ok(facts) => facts,
+        let found = match self.look(&entry.path)? {
+            Ok(found) => found.kind,
             Err(error) => return Ok(Passed::LeftOut(format!("is listed but cannot be taken: {error}"))),
         };
         let Kind::File(file) = &mut entry.kind else { return listed(entry, None) };
-        if !facts.is_file() {
-            disk::remove_tree(&full)?;
+        let Kind::File(FileFacts { size, .. }) = found else {
+            disk::remove_tree(&full())?;
             return Ok(Passed::LeftOut("is listed as a file but is none".to_owned()));
-        }
+        };
         let mut problem = None;
-        if file.size != facts.len() {
-            problem = Some(format!("was listed with {} bytes but has {}", file.size, facts.len()));
-            *file = FileFacts { size: facts.len(), sha256: None };
+        if file.size != size {
+            problem = Some(format!("was listed with {} bytes but has {size}", file.size));
+            *file = FileFacts { size, sha256: None };
         }
         if file.sha256.is_none() {
-            *file = content::hash(&full)?;
+            *file = content::hash(&entry.path.under(&self.berth.folder))?;
         }
         self.berth.feed.take(1, file.size)?;
         listed(entry, problem)

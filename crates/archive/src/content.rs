@@ -8,7 +8,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use stillpoint_model::Cancel;
-use stillpoint_tree::{BLOCK_RULE_SIZE, Entry, FileFacts, Kind, Progress, Verifier, hash_file};
+use stillpoint_tree::{BLOCK_RULE_SIZE, FileFacts, Progress, hash_file};
 
 use crate::ArchiveError;
 
@@ -27,26 +27,6 @@ pub(crate) fn hash(path: &Path) -> Result<FileFacts, ArchiveError> {
     }
     let (sha256, size) = hash_to_end(&mut file, facts.len()).map_err(failed)?;
     Ok(FileFacts { size, sha256: Some(sha256) })
-}
-
-/// Whether the stored file is what its entry says, as the disk has it: what the page cache holds of it is dropped first.
-/// `progress` is told of bytes only, and only of those of files that are not ordinary.
-pub(crate) fn is_intact(folder: &Path, entry: &Entry, progress: &dyn Progress) -> Result<bool, ArchiveError> {
-    let path = entry.path.under(folder);
-    let failed = |error| ArchiveError::io("read", &path, error);
-    let mut file = File::open(&path).map_err(failed)?;
-    // Only pages that are written out are dropped, and a refusal costs nothing but the certainty.
-    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-    let facts = file.metadata().map_err(failed)?;
-    if !is_ordinary(&facts) {
-        return match Verifier::new(folder)?.verify(entry, progress) {
-            Ok(_) => Ok(true),
-            Err(stillpoint_tree::TreeError::Damaged { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        };
-    }
-    let (sha256, size) = hash_to_end(&mut file, facts.len()).map_err(failed)?;
-    Ok(entry.kind == Kind::File(FileFacts { size, sha256: Some(sha256) }))
 }
 
 /// Neither huge nor with holes.

@@ -5,12 +5,14 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::RenameFlags;
 use sha2::{Digest, Sha256};
 use stillpoint_model::Undo;
 
 use crate::ArchiveError;
+use crate::content::HASH_THREADS;
 
 /// How a new set came to its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,10 +144,40 @@ pub(crate) fn remove_marked(folder: &Path, run: &str) -> Result<(), ArchiveError
     for entry in entries {
         let entry = entry.map_err(|error| ArchiveError::io("read the folder", folder, error))?;
         if entry.file_name() != Undo::MARKER {
+            remove_components(&entry.path())?;
             remove_tree(&entry.path())?;
         }
     }
     remove_tree(folder)
+}
+
+/// Removes what is in the folders in `place` by several threads: a set has millions of files, and each takes the kernel as
+/// long as its copy by a hard link did.
+fn remove_components(place: &Path) -> Result<(), ArchiveError> {
+    let failed = |error| ArchiveError::io("read the folder", place, error);
+    if !fs::symlink_metadata(place).is_ok_and(|facts| facts.is_dir()) {
+        return Ok(());
+    }
+    for component in fs::read_dir(place).map_err(failed)? {
+        let component = component.map_err(failed)?.path();
+        // One that does not let itself be read is for `remove_tree` to force.
+        let Ok(entries) = fs::read_dir(&component) else { continue };
+        let entries = Mutex::new(entries);
+        let next = || entries.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let remove = || -> Result<(), ArchiveError> {
+            while let Some(entry) = next() {
+                remove_tree(&entry.map_err(failed)?.path())?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..HASH_THREADS).map(|_| scope.spawn(remove)).collect();
+            let own = remove();
+            let joined = others.into_iter().filter_map(|other| other.join().ok()).collect::<Result<(), _>>();
+            own.and(joined)
+        })?;
+    }
+    Ok(())
 }
 
 /// Removes a file or a folder with all that is in it; harmless when it is not there. Follows no symbolic link.
@@ -203,10 +235,7 @@ pub(crate) fn same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
 
 /// Bytes in lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        for half in [byte >> 4, byte & 15] {
-            text.push(char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 }));
-        }
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    halves.map(|half| char::from(DIGITS[usize::from(half)])).collect()
 }

@@ -27,6 +27,7 @@ mod progress;
 mod publish;
 #[cfg(test)]
 mod publish_tests;
+mod reader;
 mod relpath;
 mod seal;
 mod set;

@@ -1,21 +1,23 @@
 //! What really lies in a stored folder, in canonical order, to hold it against a list.
 
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::fs::{self, FileType};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use stillpoint_tree::RelPath;
 
-/// One thing that was found: where, and what it is, or why that cannot be told.
-pub(crate) type Found = (RelPath, io::Result<Metadata>);
+/// One thing that was found: where, and what kind of thing it is, or why that cannot be told.
+pub(crate) type Found = (RelPath, io::Result<FileType>);
+
+type Name = (OsString, io::Result<FileType>);
 
 /// Walks a folder, the top first, then in canonical order. Follows no symbolic link. Memory is that of the largest folder.
 pub(crate) struct Names {
     root: PathBuf,
     /// For each folder on the way down: its path and what is still to be visited in it, backwards.
-    open: Vec<(RelPath, Vec<OsString>)>,
+    open: Vec<(RelPath, Vec<Name>)>,
     top: bool,
     failed: Option<Found>,
     /// Set when the last one found was a folder that is to be entered next.
@@ -33,24 +35,26 @@ impl Names {
     }
 
     fn enter(&mut self, folder: RelPath) {
-        let read = || -> io::Result<Vec<OsString>> {
-            fs::read_dir(folder.under(&self.root))?.map(|entry| Ok(entry?.file_name())).collect()
+        // Most file systems tell the kind with the name.
+        let read = || -> io::Result<Vec<_>> {
+            fs::read_dir(folder.under(&self.root))?
+                .map(|entry| entry.map(|entry| (entry.file_name(), entry.file_type())))
+                .collect()
         };
         match read() {
             Ok(mut names) => {
-                names.sort_unstable_by(|one, other| other.as_bytes().cmp(one.as_bytes()));
+                names.sort_unstable_by(|(one, _), (other, _)| other.as_bytes().cmp(one.as_bytes()));
                 self.open.push((folder, names));
             }
             Err(error) => self.failed = Some((folder, Err(error))),
         }
     }
 
-    fn look(&mut self, path: RelPath) -> Found {
-        let facts = fs::symlink_metadata(path.under(&self.root));
-        if facts.as_ref().is_ok_and(Metadata::is_dir) {
+    fn meet(&mut self, path: RelPath, kind: io::Result<FileType>) -> Found {
+        if kind.as_ref().is_ok_and(FileType::is_dir) {
             self.enter = Some(path.clone());
         }
-        (path, facts)
+        (path, kind)
     }
 }
 
@@ -59,7 +63,8 @@ impl Iterator for Names {
 
     fn next(&mut self) -> Option<Found> {
         if std::mem::take(&mut self.top) {
-            return Some(self.look(RelPath::top()));
+            let kind = fs::symlink_metadata(&self.root).map(|facts| facts.file_type());
+            return Some(self.meet(RelPath::top(), kind));
         }
         if let Some(folder) = self.enter.take() {
             self.enter(folder);
@@ -69,9 +74,9 @@ impl Iterator for Names {
         }
         while let Some((folder, names)) = self.open.last_mut() {
             match names.pop() {
-                Some(name) => {
+                Some((name, kind)) => {
                     let path = folder.child(name.as_bytes());
-                    return Some(self.look(path));
+                    return Some(self.meet(path, kind));
                 }
                 None => {
                     self.open.pop();

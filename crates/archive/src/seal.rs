@@ -39,8 +39,25 @@ pub(crate) struct Sealed {
     pub sums: StoredFile,
 }
 
+/// What was listed, and the sums so far.
+struct Listed {
+    components: Vec<ManifestComponent>,
+    sums: SumsAppender,
+}
+
 impl Seal<'_> {
+    /// The kit, most of which is a program of many megabytes to be hashed, is taken beside the writing of the lists.
     pub fn write(&self, kit: &Kit) -> Result<Sealed, ArchiveError> {
+        std::thread::scope(|scope| {
+            let kit = scope.spawn(|| self.write_kit(kit));
+            let listed = self.write_lists();
+            let bug = |_| ArchiveError::new(ErrorKind::Bug, "the recovery kit could not be written");
+            let kit = kit.join().map_err(bug)?;
+            self.finish(listed?, kit?)
+        })
+    }
+
+    fn write_lists(&self) -> Result<Listed, ArchiveError> {
         let locations = &self.builder.yard.locations;
         let top = locations.building();
         self.remove_unnamed()?;
@@ -73,12 +90,17 @@ impl Seal<'_> {
                 writer,
             });
         }
-        let kit = self.write_kit(kit)?;
+        databases_sums.map_or(Ok(()), SumsAppender::finish)?;
+        Ok(Listed { components, sums })
+    }
+
+    fn finish(&self, listed: Listed, kit: Vec<StoredFile>) -> Result<Sealed, ArchiveError> {
+        let Listed { components, mut sums } = listed;
         for file in &kit {
             sums.append(&file.sha256, &[file.path.as_bytes()])?;
         }
         sums.finish()?;
-        databases_sums.map_or(Ok(()), SumsAppender::finish)?;
+        let top = self.builder.folder();
         Ok(Sealed { components, kit, sums: StoredFile::of(&top, SUMS.to_owned())? })
     }
 
@@ -154,24 +176,33 @@ impl Seal<'_> {
         Ok(vec![program, site_file, versions, StoredFile::of(&top, path)?])
     }
 
-    /// Takes the program into the kit.
+    /// Takes the program into the kit: shared with the old set's when its content is the same, else copied.
     fn take_program(&self, source: &Path) -> Result<StoredFile, ArchiveError> {
-        let (sha256, bytes) =
-            disk::hash_whole(source).map_err(|error| ArchiveError::io("read", source, error))?;
-        let stored = StoredFile { path: format!("{KIT}/{KIT_PROGRAM}"), bytes, sha256: disk::hex(&sha256) };
-        if self.share(&stored)? {
-            return Ok(stored);
+        let locations = &self.builder.yard.locations;
+        let path = format!("{KIT}/{KIT_PROGRAM}");
+        if let Some(before) = self.old.and_then(|old| old.kit.iter().find(|file| file.path == path)) {
+            // Re-read, so that damage at rest does not live on in each new set.
+            let (hashed, trouble) = std::thread::scope(|scope| {
+                let hashed = scope.spawn(|| disk::hash_whole(source));
+                let trouble = before.trouble(&locations.published());
+                (hashed.join(), trouble)
+            });
+            let same = matches!(hashed, Ok(Ok((sha256, _))) if disk::hex(&sha256) == before.sha256);
+            let (old, new) = (locations.published().join(&path), locations.building().join(&path));
+            if same && trouble.is_none() && fs::hard_link(old, new).is_ok() {
+                return Ok(before.clone());
+            }
         }
         let building = self.builder.folder();
         let copy = || -> io::Result<()> {
-            let mut file = disk::create_file(&building.join(&stored.path))?;
+            let mut file = disk::create_file(&building.join(&path))?;
             io::copy(&mut File::open(source)?, &mut file)?;
             use std::os::unix::fs::PermissionsExt;
             file.set_permissions(fs::Permissions::from_mode(0o700))
         };
         copy().map_err(|error| ArchiveError::io("copy into the recovery kit", source, error))?;
         // Of the copy: a program that was replaced between the two readings is still what the manifest says.
-        StoredFile::of(&building, stored.path)
+        StoredFile::of(&building, path)
     }
 
     fn take_site_file(&self, text: &str) -> Result<StoredFile, ArchiveError> {

@@ -1,23 +1,26 @@
 //! Holding a set against what it says of itself: every list, every name, every byte.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Metadata};
+use std::fs::{self, FileType};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam_channel::Sender;
 use serde::Serialize;
 use stillpoint_model::{Cancel, ComponentName, ErrorKind, Monitor, Problem};
-use stillpoint_tree::{Entry, IndexReader, Kind, RelPath};
+use stillpoint_tree::{Entry, IndexReader, Kind};
 
-use crate::content::{self, Cancellable, HASH_THREADS};
+use crate::content::HASH_THREADS;
 use crate::layout::{KIT, LISTS, PART, Place, SUMS, WRITERS};
 use crate::manifest::{Manifest, ManifestComponent, Part, StoredFile};
 use crate::names::{Found, Names};
 use crate::progress::Pulse;
+use crate::reader::{Batch, Reader, Stored};
 use crate::{ArchiveError, disk};
+
+/// So many batches wait for a reader.
+const BATCHES_WAITING: usize = 8;
 
 /// What a verify found.
 #[derive(Debug, Clone, Serialize)]
@@ -51,14 +54,6 @@ pub(crate) enum Reading {
     Written { old: Option<Roots> },
 }
 
-/// A file whose content is to be read.
-struct Job {
-    component: ComponentName,
-    folder: Arc<PathBuf>,
-    entry: Entry,
-    size: u64,
-}
-
 /// Looks at everything that the manifest names, and reads what is asked for.
 pub(crate) fn check(
     manifest: &Manifest,
@@ -84,18 +79,18 @@ pub(crate) fn check(
         check.own_files(manifest);
         check.strangers(manifest);
     }
-    let (jobs, work) = crossbeam_channel::bounded::<Job>(1024);
+    let (batches, work) = crossbeam_channel::bounded::<Batch>(BATCHES_WAITING);
     std::thread::scope(|scope| {
         for _ in 0..HASH_THREADS {
-            let work = work.clone();
-            scope.spawn(|| work.into_iter().for_each(|job| check.read(&job)));
+            let (work, mut reader) = (work.clone(), Reader::new(&check));
+            scope.spawn(move || work.into_iter().for_each(|batch| reader.read(batch)));
         }
         for part in manifest.components.iter().filter(wanted) {
-            if !check.component(part, &jobs) {
+            if !check.component(part, &batches) {
                 break;
             }
         }
-        drop(jobs);
+        drop(batches);
     });
     if cancel.is_cancelled() {
         return Err(ArchiveError::new(ErrorKind::Cancelled, "the verification was cancelled"));
@@ -116,16 +111,22 @@ pub(crate) fn list_trouble(set: &Path, part: &ManifestComponent) -> Option<Strin
     }
 }
 
-struct Check<'a> {
+/// One verify under way.
+pub(crate) struct Check<'a> {
     roots: &'a Roots,
     reading: &'a Reading,
-    cancel: &'a Cancel,
-    pulse: Pulse,
+    pub cancel: &'a Cancel,
+    pub pulse: Pulse,
     damage: Mutex<Vec<Problem>>,
 }
 
 impl Check<'_> {
-    fn damaged(
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    /// Tells what is wrong.
+    pub fn damaged(
         &self,
         component: Option<&ComponentName>,
         path: impl std::fmt::Display,
@@ -144,7 +145,9 @@ impl Check<'_> {
             None => self.pulse.advance(1, file.bytes),
         };
         for stored in manifest.kit.iter().chain([&manifest.sums]) {
-            file(&self.roots.set, stored, None);
+            if !self.is_shared(stored) {
+                file(&self.roots.set, stored, None);
+            }
         }
         for part in &manifest.components {
             file(&self.roots.set, &part.writer, Some(&part.name));
@@ -157,6 +160,13 @@ impl Check<'_> {
             Some(said) => file(folder, &said.sums, None),
             None => self.damaged(None, folder.join(SUMS).display(), "cannot be checked"),
         }
+    }
+
+    /// Whether the file is the very one of the old set, which was read when it was shared.
+    fn is_shared(&self, file: &StoredFile) -> bool {
+        let Reading::Written { old: Some(old) } = self.reading else { return false };
+        let facts = |roots: &Roots| fs::symlink_metadata(roots.set.join(&file.path));
+        matches!((facts(self.roots), facts(old)), (Ok(new), Ok(old)) if disk::same_file(&new, &old))
     }
 
     /// What lies in the set's own folders without being named.
@@ -196,12 +206,12 @@ impl Check<'_> {
     }
 
     /// Holds the folder of a component against its list. Answers whether to go on.
-    fn component(&self, part: &ManifestComponent, jobs: &crossbeam_channel::Sender<Job>) -> bool {
+    fn component(&self, part: &ManifestComponent, batches: &Sender<Batch>) -> bool {
         if let Some(text) = list_trouble(&self.roots.set, part) {
             self.damaged(Some(&part.name), &part.list.path, format!("{text}; its files cannot be checked"));
             return true;
         }
-        match self.walk(part, jobs) {
+        match self.walk(part, batches) {
             Ok(go_on) => go_on,
             Err(error) => {
                 self.damaged(Some(&part.name), &part.list.path, crate::publish::in_full(&error));
@@ -210,17 +220,14 @@ impl Check<'_> {
         }
     }
 
-    fn walk(
-        &self,
-        part: &ManifestComponent,
-        jobs: &crossbeam_channel::Sender<Job>,
-    ) -> Result<bool, ArchiveError> {
-        let folder = Arc::new(self.roots.of(part.place).join(part.folder()));
-        let mut names = Names::new(&folder);
+    fn walk(&self, part: &ManifestComponent, batches: &Sender<Batch>) -> Result<bool, ArchiveError> {
+        let stored = Arc::new(self.stored(part));
+        let mut batch = Batch::new(&stored);
+        let mut names = Names::new(&stored.folder);
         let mut found = names.next();
         let (mut entries, mut files, mut bytes) = (0, 0, 0);
         for entry in IndexReader::open(&self.roots.set.join(&part.list.path))? {
-            if self.cancel.is_cancelled() {
+            if self.is_cancelled() {
                 return Ok(false);
             }
             let entry = entry?;
@@ -237,8 +244,8 @@ impl Check<'_> {
                 found = names.next();
             }
             match found.take() {
-                Some((path, facts)) if path == entry.path => {
-                    self.entry(part, &folder, entry, facts, jobs);
+                Some((path, kind)) if path == entry.path => {
+                    self.entry(part, entry, kind, &mut batch, batches);
                     found = names.next();
                 }
                 later => {
@@ -247,6 +254,8 @@ impl Check<'_> {
                 }
             }
         }
+        // The readers go on until this end is closed.
+        let _ = batches.send(batch);
         while found.is_some() {
             self.stranger(part, found, &mut names);
             found = names.next();
@@ -261,9 +270,18 @@ impl Check<'_> {
         Ok(true)
     }
 
+    fn stored(&self, part: &ManifestComponent) -> Stored {
+        let old = match self.reading {
+            Reading::Written { old: Some(old) } => Some(old.of(part.place).join(part.folder())),
+            _ => None,
+        };
+        let folder = self.roots.of(part.place).join(part.folder());
+        Stored { component: part.name.clone(), folder, old }
+    }
+
     fn stranger(&self, part: &ManifestComponent, found: Option<Found>, names: &mut Names) {
-        let Some((path, facts)) = found else { return };
-        match facts {
+        let Some((path, kind)) = found else { return };
+        match kind {
             Ok(_) => self.damaged(Some(&part.name), &path, "does not belong to the set"),
             Err(error) => self.damaged(Some(&part.name), &path, format!("cannot be read: {error}")),
         }
@@ -273,60 +291,26 @@ impl Check<'_> {
     fn entry(
         &self,
         part: &ManifestComponent,
-        folder: &Arc<PathBuf>,
         entry: Entry,
-        facts: io::Result<Metadata>,
-        jobs: &crossbeam_channel::Sender<Job>,
+        found: io::Result<FileType>,
+        batch: &mut Batch,
+        batches: &Sender<Batch>,
     ) {
-        match (&entry.kind, facts) {
-            (_, Err(error)) => {
-                self.damaged(Some(&part.name), &entry.path, format!("cannot be read: {error}"))
-            }
-            (Kind::File(file), Ok(facts)) if facts.is_file() => {
-                if file.sha256.is_none() {
-                    return self.damaged(Some(&part.name), &entry.path, "is listed without its hash");
-                }
-                if facts.len() != file.size {
-                    let text = format!("has {} bytes instead of {}", facts.len(), file.size);
-                    return self.damaged(Some(&part.name), &entry.path, text);
-                }
-                if !self.shared(part, &entry.path, &facts) {
-                    let (component, folder, size) = (part.name.clone(), Arc::clone(folder), file.size);
-                    // The readers go on until this end is closed.
-                    let _ = jobs.send(Job { component, folder, entry, size });
-                }
-            }
-            (Kind::Directory, Ok(facts)) if facts.is_dir() => {}
-            (Kind::Symlink(target), Ok(facts)) if facts.is_symlink() => {
-                let full = entry.path.under(folder);
-                if fs::read_link(&full)
-                    .map_or(true, |found| found.as_os_str().as_bytes() != target.as_slice())
-                {
-                    self.damaged(Some(&part.name), &entry.path, "points elsewhere");
-                }
-            }
-            _ => self.damaged(Some(&part.name), &entry.path, "is of another type than listed"),
-        }
+        let text = match (&entry.kind, found) {
+            (_, Err(error)) => format!("cannot be read: {error}"),
+            (Kind::Directory, Ok(kind)) if kind.is_dir() => return,
+            (Kind::File(_), Ok(kind)) if kind.is_file() => return send(batch.add(entry), batches),
+            (Kind::Symlink(_), Ok(kind)) if kind.is_symlink() => return send(batch.add(entry), batches),
+            _ => "is of another type than listed".to_owned(),
+        };
+        self.damaged(Some(&part.name), &entry.path, text);
     }
+}
 
-    /// Whether the file is the very one of the old set, so that this run did not write it.
-    fn shared(&self, part: &ManifestComponent, path: &RelPath, facts: &Metadata) -> bool {
-        let Reading::Written { old: Some(old) } = self.reading else { return false };
-        let before = || fs::symlink_metadata(path.under(&old.of(part.place).join(part.folder())));
-        facts.nlink() > 1 && before().is_ok_and(|before| disk::same_file(&before, facts))
-    }
-
-    fn read(&self, job: &Job) {
-        if self.cancel.is_cancelled() {
-            return;
-        }
-        let path = &job.entry.path;
-        match content::is_intact(&job.folder, &job.entry, &Cancellable(self.cancel)) {
-            Ok(true) => self.pulse.advance(1, job.size),
-            Ok(false) => self.damaged(Some(&job.component), path, "its content changed"),
-            Err(_) if self.cancel.is_cancelled() => {}
-            Err(error) => self.damaged(Some(&job.component), path, crate::publish::in_full(&error)),
-        }
+fn send(batch: Option<Batch>, batches: &Sender<Batch>) {
+    if let Some(batch) = batch {
+        // The readers go on until this end is closed.
+        let _ = batches.send(batch);
     }
 }
 

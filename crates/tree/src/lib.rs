@@ -36,5 +36,5 @@ pub use index::{IndexAppender, IndexReader};
 pub use mirror::{Baseline, MirrorOptions, MirrorReport, Progress, Transfer, index_tree, mirror};
 pub use path::RelPath;
 pub use plant::{PlantOptions, PlantReport, plant};
-pub use verify::{Verifier, hash_file, verify_entry};
+pub use verify::{Fetched, Look, Verifier, hash_file, verify_entry};
 pub use walk::{Walk, read_entry};

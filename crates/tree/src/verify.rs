@@ -1,8 +1,10 @@
 //! Holding what is stored against its entry.
 
+use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use rustix::fs::Advice;
 use rustix::io::Errno;
 
 use crate::content::{BUFFER_BYTES, Content, ContentError, Meter, NoProgress};
@@ -10,6 +12,9 @@ use crate::metadata::{is_file, kind_of};
 use crate::place::{Place, is_gone, look, look_at};
 use crate::take::open_source;
 use crate::{Entry, FileFacts, Kind, Progress, RelPath, TreeError};
+
+/// So much of a file is fetched ahead; of a longer one the kernel itself reads ahead.
+const FETCHED_BYTES_MAX: u64 = 2 << 20;
 
 /// Size and hash of the regular file at `path`, as an entry has them. Fails when it cannot be read, or is something else.
 pub fn hash_file(path: &Path) -> Result<FileFacts, TreeError> {
@@ -42,10 +47,60 @@ pub struct Verifier {
     buffer: Vec<u8>,
 }
 
+/// What lies at the place of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// What it is; a file without its hash.
+    pub kind: Kind,
+    /// Device and inode.
+    pub identity: (u32, u32, u64),
+    /// How many names it has.
+    pub links: u32,
+}
+
+/// A stored file that is on its way from the disk to memory.
+#[derive(Debug)]
+pub struct Fetched(Stored);
+
 impl Verifier {
     /// For entries that are stored in `folder`.
     pub fn new(folder: &Path) -> Result<Self, TreeError> {
         Ok(Self { folder: Place::open(folder)?, buffer: vec![0; BUFFER_BYTES] })
+    }
+
+    /// Looks at what lies at this place, without opening it.
+    pub fn look(&mut self, path: &RelPath) -> std::io::Result<Look> {
+        let (parent, name) = self.folder.parent_of(path)?;
+        let stat = look(parent, name)?;
+        let kind = kind_of(parent, name, &stat)?;
+        let identity = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+        Ok(Look { kind, identity, links: stat.stx_nlink })
+    }
+
+    /// Opens a stored file of `size` bytes, drops what the page cache holds of it, and has the disk read its beginning anew,
+    /// without waiting for it: whoever fetches some files before [`Verifier::check`]s the first keeps the disk busy. That
+    /// it is missing, or of another size, is [`TreeError::Damaged`].
+    pub fn fetch(&mut self, path: &RelPath, size: u64) -> Result<Fetched, TreeError> {
+        let stored = open_stored(&mut self.folder, path, size)?;
+        // Only pages that are written out are dropped, and a refusal costs nothing but the certainty.
+        let _ = rustix::fs::fadvise(&stored.file, 0, None, Advice::DontNeed);
+        if let Some(length) = NonZeroU64::new(size.min(FETCHED_BYTES_MAX)) {
+            let _ = rustix::fs::fadvise(&stored.file, 0, Some(length), Advice::WillNeed);
+        }
+        Ok(Fetched(stored))
+    }
+
+    /// Reads a fetched file and compares it with its entry as [`Verifier::verify`] does.
+    pub fn check(
+        &mut self,
+        entry: &Entry,
+        fetched: Fetched,
+        progress: &dyn Progress,
+    ) -> Result<u64, TreeError> {
+        match &entry.kind {
+            Kind::File(facts) => self.read(&entry.path, facts, &fetched.0, progress),
+            _ => Err(self.damaged(&entry.path, "it is another kind of thing")),
+        }
     }
 
     /// Re-reads the entry: a file's size and, when the entry has one, its hash; that a folder is there; a symbolic link's
@@ -79,6 +134,16 @@ impl Verifier {
         progress: &dyn Progress,
     ) -> Result<u64, TreeError> {
         let opened = open_stored(&mut self.folder, path, facts.size)?;
+        self.read(path, facts, &opened, progress)
+    }
+
+    fn read(
+        &mut self,
+        path: &RelPath,
+        facts: &FileFacts,
+        opened: &Stored,
+        progress: &dyn Progress,
+    ) -> Result<u64, TreeError> {
         let meter = Meter::new(progress);
         let untold = if facts.sha256.is_some() {
             let content = Content {
@@ -117,6 +182,7 @@ impl Verifier {
 }
 
 /// A stored file, open for reading, of the size that it should have.
+#[derive(Debug)]
 pub(crate) struct Stored {
     pub file: std::os::fd::OwnedFd,
     pub blocks: u64,
