@@ -1,12 +1,12 @@
 //! What is done on the thread that has the database open: pin a view, copy it, let it go, check a copy.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
+use std::{fs, io};
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
