@@ -27,7 +27,7 @@ pub enum Bench {
     /// First and second set, and memory at a million files
     Capture {
         /// Runs of each kind; the median is what counts
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 3)]
         runs: u32,
         /// Files in the tree
         #[arg(long, default_value_t = 50_000)]

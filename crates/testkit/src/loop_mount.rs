@@ -38,7 +38,11 @@ impl LoopMount {
         let (maker, package, options): (_, _, &[&str]) = match filesystem {
             Filesystem::Btrfs => ("mkfs.btrfs", "btrfs-progs", &["-q"]),
             Filesystem::Xfs => ("mkfs.xfs", "xfsprogs", &["-q", "-m", "reflink=1"]),
-            Filesystem::Ext4 => ("mkfs.ext4", "e2fsprogs", &["-q", "-F"]),
+            // Nothing is left to be initialised in the background.
+            Filesystem::Ext4 => {
+                let whole = "lazy_itable_init=0,lazy_journal_init=0";
+                ("mkfs.ext4", "e2fsprogs", &["-q", "-F", "-E", whole])
+            }
         };
         let maker = require_program(maker, package);
         let folder = tempfile::Builder::new().prefix("stillpoint-").tempdir().unwrap_or_else(|error| {
@@ -84,6 +88,14 @@ impl LoopMount {
         self.folder.path().join("mount")
     }
 
+    /// From now on the image is read and written past the page cache of the file system that it lies on: what is read here
+    /// after this file system's own cache was dropped comes from the disk.
+    pub fn bypass_cache(&self) {
+        let image = self.folder.path().join("image");
+        let devices = succeed(Command::new("losetup").args(["-n", "-O", "NAME", "-j"]).arg(image));
+        succeed(Command::new("losetup").arg("--direct-io=on").arg(devices.trim()));
+    }
+
     /// Which kind it is.
     pub fn filesystem(&self) -> Filesystem {
         self.filesystem
@@ -127,6 +139,18 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&synced).unwrap(), "content", "{filesystem:?}");
             assert_eq!(std::fs::read_to_string(&unsynced).unwrap_or_default(), "", "{filesystem:?}");
         }
+    }
+
+    #[test]
+    fn the_cache_below_is_bypassed_when_asked_for() {
+        let mount = LoopMount::new(Filesystem::Ext4, 64);
+        mount.bypass_cache();
+        std::fs::write(mount.path().join("file"), "content").unwrap();
+        let text = mounts();
+        let line = text.lines().find(|line| line.contains(mount.path().to_str().unwrap())).unwrap();
+        let device = line.split(" - ").nth(1).unwrap().split(' ').nth(1).unwrap();
+        let flag = PathBuf::from(device.replace("/dev/", "/sys/block/")).join("loop/dio");
+        assert_eq!(std::fs::read_to_string(flag).unwrap().trim(), "1");
     }
 
     #[test]

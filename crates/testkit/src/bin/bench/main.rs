@@ -36,7 +36,7 @@ enum What {
     },
     /// First and second set beside `cp -a` and hashing, and memory
     Capture {
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 3)]
         runs: usize,
         #[arg(long, default_value_t = 50_000)]
         files: u64,
