@@ -1,7 +1,7 @@
 //! The hook after a successful backup: found, run with a limit in its own process group, its output and end recorded. Its
 //! failure is told as its own: the verdict on the backup stands by then, and it never changes it.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -17,6 +17,8 @@ use super::teller::Teller;
 
 /// How much of the hook's output is kept, in bytes.
 const OUTPUT_MAX: usize = 16 << 10;
+/// How long a hook that is open for writing is waited for.
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the hook is told through its environment.
 pub(crate) struct HookFacts<'a> {
@@ -72,7 +74,20 @@ fn not_started(teller: &Teller, shown: &str, why: &str) -> Option<String> {
     Some(format!("the hook {shown} could not be started: {why}"))
 }
 
+/// Starts the hook. One that somebody is just writing anew is tried again for a moment.
 fn start(program: &Path, facts: &HookFacts<'_>) -> std::io::Result<Child> {
+    let until = Instant::now() + BUSY_PATIENCE;
+    loop {
+        match start_once(program, facts) {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            ended => return ended,
+        }
+    }
+}
+
+fn start_once(program: &Path, facts: &HookFacts<'_>) -> std::io::Result<Child> {
     Command::new(program)
         .env("STILLPOINT_SET", facts.set)
         .env("STILLPOINT_SITE", facts.site)
@@ -234,6 +249,31 @@ mod tests {
         assert_eq!(numbers, [id::HOOK_STARTED, id::HOOK_OUTPUT, id::HOOK_SUCCEEDED]);
         assert_eq!(failure, None);
         assert!(log.contains("/backups/T01Backup T01 7 complete frozen"), "{log}");
+    }
+
+    #[test]
+    fn a_hook_that_is_just_being_written_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("hook");
+        std::fs::write(&program, "#!/bin/sh\nexit 0\n").unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).unwrap();
+        let writer = std::fs::File::options().append(true).open(&program).unwrap();
+        let release = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            drop(writer);
+        });
+        let facts = HookFacts {
+            set: folder.path(),
+            site: "T01",
+            run: "run",
+            epoch: 1,
+            outcome: "complete",
+            grade: "frozen",
+            window_us: 1,
+            problems: 0,
+        };
+        assert!(start(&program, &facts).unwrap().wait().unwrap().success());
+        release.join().unwrap();
     }
 
     #[test]
