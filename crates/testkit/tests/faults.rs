@@ -35,7 +35,13 @@ impl Case {
     }
 
     fn kills_program(&self) -> bool {
-        ["kill", "kill-both"].contains(&self.fault) || (self.fault == "hang" && !self.act.contains('/'))
+        ["kill", "kill-both"].contains(&self.fault)
+            || (self.fault == "hang" && ["arm", "disarm"].contains(&self.act.as_str()))
+    }
+
+    /// Whether an act of the site's own hangs: what it had begun is left to whoever comes after the end of the program.
+    fn hangs_apart(&self) -> bool {
+        self.fault == "hang" && !self.act.contains('/') && !self.kills_program()
     }
 }
 
@@ -49,8 +55,8 @@ fn cases(acts: &[String]) -> Vec<Case> {
         for side in ["before", "after"] {
             for fault in ["fail", "hang", "kill", "kill-guard", "kill-both"] {
                 let makes_sense = match fault {
-                    // Acts of the driver's own are on its thread, where the guard ends a hang. Each takes seconds, so here it
-                    // is one side of each; the coordinator's own table has both.
+                    // A hang of one of the site's own acts, or of the driver's (which the guard ends), takes seconds, so here
+                    // it is one side of each; the coordinator's own table has both.
                     "hang" if act == "disarm" => true,
                     "hang" if ["journal", "guard"].contains(&act.as_str()) => false,
                     "hang" => act.contains('/') || (side == "before" || act == "arm"),
@@ -100,14 +106,16 @@ fn try_case(site: &FaultSite, case: &Case) {
         false => told(case, &run, &site.log()[logged..]),
         // Half of the dead runs are healed by hand, the others by the next run.
         true if case.side == "before" || case.fault == "kill-both" => {
-            let healing = site.run(Deadlines::Patient, None, &["reconcile"]);
-            assert_eq!(healing.finished.code, Some(0), "{:#?}", healing.finished);
+            let healing = reconciled(site);
             let healed = healing.events.last().map(|event| event["healed"].to_string()).unwrap_or_default();
             assert!(!case.leaves_something || healed.contains("remove folder"), "{:#?}", healing.finished);
             site.assert_works(WORKS_WITHIN);
             nothing_is_left(site);
         }
         true => {}
+    }
+    if case.hangs_apart() {
+        reconciled(site);
     }
     if !killed {
         nothing_is_left(site);
@@ -120,6 +128,13 @@ fn try_case(site: &FaultSite, case: &Case) {
         assert_eq!(next.told(5101), case.is_held, "the guard: {:#?}", next.finished);
     }
     nothing_is_left(site);
+}
+
+/// Heals what is left, by hand.
+fn reconciled(site: &FaultSite) -> Backup {
+    let healing = site.run(Deadlines::Patient, None, &["reconcile"]);
+    assert_eq!(healing.finished.code, Some(0), "{:#?}", healing.finished);
+    healing
 }
 
 /// What happened is told to whoever reads the events, and in the log.
