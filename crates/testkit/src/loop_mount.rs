@@ -112,7 +112,7 @@ impl Drop for LoopMount {
         // A test that failed in a freeze must not leave a file system that nobody can unmount.
         finish(Command::new("fsfreeze").arg("-u").arg(&path));
         if finish(Command::new("sh").args(["-c", UNMOUNT, "umount"]).arg(&path)).code != Some(0) {
-            finish(Command::new("sh").args(["-c", UNMOUNT, "umount"]).arg("-l").arg(&path));
+            finish(Command::new("umount").arg("-l").arg(&path));
         }
     }
 }
