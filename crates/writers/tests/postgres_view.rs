@@ -201,9 +201,10 @@ fn a_server_that_hangs_in_the_cut_is_late_and_left_behind() {
     writer.identify(&run.context, soon()).unwrap();
     writer.prepare(&run.context, soon()).unwrap();
     writer.freeze(&run.context, soon()).unwrap();
-    let ours = "FROM pg_stat_activity WHERE application_name = 'stillpoint'";
-    // The session of the description is gone for us and may not be for the server.
-    while cluster.number("postgres", &format!("SELECT count(*) {ours}")) > 1 {
+    // That of the description is gone for us and may not be for the server: it holds nothing.
+    let ours =
+        "FROM pg_stat_activity WHERE application_name = 'stillpoint' AND state = 'idle in transaction'";
+    while cluster.number("postgres", &format!("SELECT count(*) {ours}")) != 1 {
         std::thread::sleep(Duration::from_millis(2));
     }
     let backend = cluster.number("postgres", &format!("SELECT pid::bigint {ours}"));
