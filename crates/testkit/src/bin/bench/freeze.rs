@@ -154,15 +154,15 @@ path = "{tree}"
         Load([bench, change])
     }
 
-    /// Where pgbench notes each transaction: the beginning of the names of its files.
+    /// Where pgbench notes each transaction: the beginning of the names of its files. It is run by the user of the server.
     fn transactions(&self) -> PathBuf {
-        self.folder.path().join("transactions")
+        self.cluster.host().join("transactions")
     }
 
     /// The longest transaction that ended within each of the times, in milliseconds.
     fn longest_transactions_ms(&self, times: &[(f64, f64)]) -> Vec<f64> {
         let mut longest = vec![0_f64; times.len()];
-        let listed = std::fs::read_dir(self.folder.path()).expect("list the notes of pgbench");
+        let listed = std::fs::read_dir(self.cluster.host()).expect("list the notes of pgbench");
         for note in listed.map(|entry| entry.expect("list the notes of pgbench").path()) {
             if !note.display().to_string().starts_with(&self.transactions().display().to_string()) {
                 continue;
@@ -179,6 +179,7 @@ path = "{tree}"
                     }
                 }
             }
+            std::fs::remove_file(&note).expect("remove the notes of pgbench");
         }
         longest
     }
@@ -212,6 +213,16 @@ path = "{tree}"
 /// The processes of the load.
 struct Load([Child; 2]);
 
+impl Load {
+    /// What does not work is not held: there would be nothing to measure.
+    fn assert_works(&mut self) {
+        for child in &mut self.0 {
+            let ended = child.try_wait().expect("look at the load");
+            assert!(ended.is_none(), "a part of the load ended: {ended:?}");
+        }
+    }
+}
+
 impl Drop for Load {
     fn drop(&mut self) {
         for child in &mut self.0 {
@@ -228,7 +239,7 @@ fn now() -> f64 {
 }
 
 fn row(site: &Site<'_>, name: &str, provider: &str, runs: usize) {
-    let load = site.load();
+    let mut load = site.load();
     let state = site.folder.path().join("state");
     // The first set copies everything; what is measured is the night after night.
     backup(&site.site_file(), &state);
@@ -241,6 +252,7 @@ fn row(site: &Site<'_>, name: &str, provider: &str, runs: usize) {
         times.push((begun, now()));
         waits.push(site.longest_wait_ms());
     }
+    load.assert_works();
     let stopped = site.stopped_for_the_copy_ms();
     drop(load);
     let transactions = site.longest_transactions_ms(&times);
