@@ -228,6 +228,27 @@ pub(crate) fn hash_whole(path: &Path) -> io::Result<([u8; 32], u64)> {
     }
 }
 
+/// Whether both files hold the same bytes.
+pub(crate) fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut here, mut there) = (vec![0; 1 << 18], vec![0; 1 << 18]);
+    loop {
+        let count = one.read(&mut here)?;
+        if count == 0 {
+            return Ok(other.read(&mut there)? == 0);
+        }
+        match other.read_exact(&mut there[..count]) {
+            Ok(()) if here[..count] == there[..count] => {}
+            Ok(()) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Whether both are the same file.
 pub(crate) fn same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
     one.dev() == other.dev() && one.ino() == other.ino()

@@ -151,6 +151,22 @@ fn a_second_set_with_nothing_changed_shares_every_file_and_copies_nothing() {
 }
 
 #[test]
+fn a_program_that_was_damaged_in_the_last_kit_is_copied_anew() {
+    let ground = Ground::new();
+    let destination = one_folder(&ground.folder("backup"));
+    let publish =
+        |number| TestRun::begin(ground.top.path(), &destination, number).unwrap().publish().unwrap();
+    let program = publish(1).folder().join("CD.Latest/stillpoint");
+    let good = fs::read(&program).unwrap();
+    for (number, bad) in [(2, good[1..].to_vec()), (3, [b"?", &good[1..]].concat())] {
+        fs::write(&program, bad).unwrap();
+        let set = publish(number);
+        assert_eq!(fs::read(&program).unwrap(), good);
+        assert_eq!(damage(&set), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn a_file_cut_off_in_the_last_set_is_copied_anew_instead_of_shared() {
     let ground = Ground::new();
     let destination = one_folder(&ground.folder("backup"));

@@ -200,7 +200,10 @@ impl Feed {
                 Step::Problem(problem) => {
                     feeder.done(Item::Taken(Taken { problem: Some(problem), ..Taken::default() }))?;
                 }
-                Step::Leave(entry) => feeder.done(Item::Leave(entry))?,
+                Step::Leave(entry) => {
+                    feeder.done(Item::Leave(entry))?;
+                    feeder.turn()?;
+                }
                 Step::Entry(found) => self.feed(found, feeder)?,
             }
         }

@@ -13,8 +13,11 @@ use crate::content::Meter;
 /// How many items go from thread to thread at once: small files take less time than waking a thread does.
 const BATCH_ITEMS: usize = 32;
 
+/// A batch may grow up to here while the folder stays the same: threads that make entries in one folder wait for each other.
+const BATCH_ITEMS_MAX: usize = 256;
+
 /// A batch is passed on when it has so much work, in bytes: big files are spread over the threads.
-const BATCH_BYTES: u64 = 1 << 20;
+const BATCH_BYTES: u64 = 4 << 20;
 
 /// How many batches may wait for an earlier one.
 const WAITING_MAX: usize = 32;
@@ -55,7 +58,13 @@ impl<J, O> Feeder<J, O> {
     fn add(&mut self, item: Item<J, O>, bytes: u64) -> Result<(), Ended> {
         self.batch.push(item);
         self.bytes = self.bytes.saturating_add(bytes);
-        if self.batch.len() < BATCH_ITEMS && self.bytes < BATCH_BYTES { Ok(()) } else { self.pass_on() }
+        let full = self.batch.len() >= BATCH_ITEMS_MAX || self.bytes >= BATCH_BYTES;
+        if full { self.pass_on() } else { Ok(()) }
+    }
+
+    /// What follows lies elsewhere.
+    pub fn turn(&mut self) -> Result<(), Ended> {
+        if self.batch.len() < BATCH_ITEMS { Ok(()) } else { self.pass_on() }
     }
 
     fn pass_on(&mut self) -> Result<(), Ended> {
