@@ -233,6 +233,9 @@ fn a_group_that_holds_the_guard_is_refused() {
         .spawn()
         .unwrap();
     group.take(guard.id());
+    // Whoever starts a process goes on a moment before its arguments can be seen (execve(2) lets go of a vfork early).
+    let arguments = format!("/proc/{}/cmdline", guard.id());
+    wait_until("its arguments can be seen", || !fs::read(&arguments).unwrap().is_empty());
     let error = of_group(&group).identify(&site.context, soon()).unwrap_err();
     assert!(error.to_string().contains("holds the guard"), "{error}");
     guard.kill().unwrap();
