@@ -42,7 +42,8 @@ const MARGIN_MAX: Duration = Duration::from_millis(100);
 
 /// Runs one epoch: all phases but `after`, which is the caller's. Returns when the site works again and every writer that
 /// was called was released, whatever happened; only what hangs is left behind: a writer, which takes itself back when it
-/// can, or an act of the site's own on a destination that does not answer. Call it holding the lock, after [`crate::reconcile`].
+/// can, or an act of the site's own on a destination that does not answer. Call it holding the lock, after
+/// [`crate::reconcile`].
 pub fn run(settings: RunSettings, participants: Vec<Participant>, stage: Arc<dyn Stage>) -> RunReport {
     let names = participants.iter().map(|it| it.component.clone()).collect();
     match Driver::begin(settings, participants, names, stage) {

@@ -4,10 +4,10 @@
 //! begun in [`Writer::cut`] and copied with the backup interface *on the same connection* after the thaw.
 //!
 //! With a rollback journal there is no such view: who reads keeps everybody from committing. The shared lock is taken, the
-//! file copied under it (most of it was copied before, see `raw.rs`), and the lock let go with the thaw. An application that is held in the middle of a transaction may
-//! hold its own lock, for as long as the hold lasts; so the lock is taken *before* applications are held
-//! ([`Level::Lock`]). One that comes to rest by itself ends its transactions, and would wait for our lock; so the lock is
-//! taken *after* it. [`LockOrder`] says which.
+//! file copied under it (most of it was copied before, see `raw.rs`), and the lock let go with the thaw. An application
+//! that is held in the middle of a transaction may hold its own lock, for as long as the hold lasts; so the lock is taken
+//! *before* applications are held ([`Level::Lock`]). One that comes to rest by itself ends its transactions, and would wait
+//! for our lock; so the lock is taken *after* it. [`LockOrder`] says which.
 
 mod header;
 mod raw;
