@@ -312,10 +312,17 @@ fn what_vanishes_from_a_live_tree_before_it_is_read_is_not_listed() {
 fn in_a_live_tree_only_what_changed_before_the_pass_is_settled() {
     let folder = tempfile::tempdir().unwrap();
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    let changed_at = |name: &str| {
+        let facts = fs::metadata(source.join(name)).unwrap();
+        Timestamp { seconds: facts.ctime(), nanoseconds: facts.ctime_nsec() as u32 }
+    };
     write(&source.join("early"), "x");
     write(&source.join("late"), "x");
-    let ctime = fs::metadata(source.join("late")).unwrap();
-    let limit = Timestamp { seconds: ctime.ctime(), nanoseconds: ctime.ctime_nsec() as u32 };
+    // The kernel's clock for files stands still for some milliseconds at a time.
+    while changed_at("late") <= changed_at("early") {
+        write(&source.join("late"), "x");
+    }
+    let limit = changed_at("late");
     let (_, entries) = mirror_with(&source, &target, &Counter::default(), |o| {
         (o.live, o.settled_before) = (true, Some(limit))
     })
