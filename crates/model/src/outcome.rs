@@ -46,6 +46,8 @@ pub enum ErrorKind {
     Damaged,
     /// It would overwrite something, and nobody said that it may.
     WouldOverwrite,
+    /// The key does not open the archive, or there is none.
+    Key,
     /// Somebody cancelled it.
     Cancelled,
     /// The site could not be put back to the state it was found in: a person must look, now.
@@ -56,7 +58,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All kinds, for documents and tests.
-    pub const ALL: [ErrorKind; 11] = [
+    pub const ALL: [ErrorKind; 12] = [
         ErrorKind::Usage,
         ErrorKind::Config,
         ErrorKind::Busy,
@@ -65,6 +67,7 @@ impl ErrorKind {
         ErrorKind::Grade,
         ErrorKind::Damaged,
         ErrorKind::WouldOverwrite,
+        ErrorKind::Key,
         ErrorKind::Cancelled,
         ErrorKind::NotThawed,
         ErrorKind::Bug,
@@ -81,6 +84,7 @@ impl ErrorKind {
             ErrorKind::Grade => 13,
             ErrorKind::Damaged => 14,
             ErrorKind::WouldOverwrite => 15,
+            ErrorKind::Key => 16,
             ErrorKind::NotThawed => 20,
             ErrorKind::Bug => 70,
             ErrorKind::Cancelled => 130,
@@ -101,6 +105,7 @@ impl ErrorKind {
             ErrorKind::Damaged => "Stored data is not what it was.",
             ErrorKind::WouldOverwrite => "Something would be overwritten and nobody said that it may.",
             ErrorKind::Cancelled => "The work was cancelled; the site works and nothing was published.",
+            ErrorKind::Key => "The key does not open the archive, or there is none. The archive itself is good.",
             ErrorKind::NotThawed => "The site could not be put back as it was found. A person must look now.",
             ErrorKind::Bug => "A mistake of Stillpoint's own.",
         }

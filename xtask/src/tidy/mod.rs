@@ -21,11 +21,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("providers", &["model", "tree"]),
     ("writers", &["model", "tree"]),
     ("archive", &["model", "tree"]),
-    ("site", &["model", "tree", "coordinator", "providers", "writers", "archive"]),
-    ("app", &["model", "coordinator", "archive", "site", "ledger"]),
+    ("repository", &["model", "tree"]),
+    ("site", &["model", "tree", "coordinator", "providers", "writers", "archive", "repository"]),
+    ("app", &["model", "coordinator", "archive", "repository", "site", "ledger"]),
     (
         "testkit",
-        &["model", "tree", "coordinator", "providers", "writers", "archive", "site", "app", "ledger"],
+        &[
+            "model",
+            "tree",
+            "coordinator",
+            "providers",
+            "writers",
+            "archive",
+            "repository",
+            "site",
+            "app",
+            "ledger",
+        ],
     ),
 ];
 
