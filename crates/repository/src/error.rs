@@ -30,6 +30,11 @@ impl RepositoryError {
         Self::new(ErrorKind::Damaged, text)
     }
 
+    /// Whether the store has no such file.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.store == Some(StoreErrorKind::NotFound)
+    }
+
     /// The work was cancelled.
     #[must_use]
     pub fn cancelled() -> Self {

@@ -2,9 +2,30 @@
 //!
 //! The format is restic's (`doc/design.rst` of its sources); `docs/format.md` says how Stillpoint uses it.
 
+mod blob;
+mod codec;
+mod crypto;
 mod error;
 mod id;
+mod index;
+mod keys;
+mod node;
+mod pack;
+mod polynomial;
+mod quote;
+mod repository;
+mod secret;
+mod snapshot;
 pub mod store;
+mod time;
+mod who;
 
+pub use blob::BlobKind;
 pub use error::RepositoryError;
 pub use id::{Id, NotAnId};
+pub use keys::KeyFacts;
+pub use node::{Node, NodeKind};
+pub use repository::Repository;
+pub use secret::Secret;
+pub use snapshot::{HOLD_TAG, Snapshot, Summary};
+pub use time::Moment;

@@ -116,7 +116,8 @@ impl Store for LocalStore {
         let read = || match range {
             None => fs::read(&path),
             Some(range) => {
-                let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
+                let length =
+                    usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
                 let mut content = vec![0; length];
                 File::open(&path)?.read_exact_at(&mut content, range.start)?;
                 Ok(content)
