@@ -18,6 +18,7 @@ mod secret;
 mod snapshot;
 pub mod store;
 mod time;
+mod watch;
 mod who;
 
 pub use blob::BlobKind;
@@ -29,3 +30,4 @@ pub use repository::Repository;
 pub use secret::Secret;
 pub use snapshot::{HOLD_TAG, Snapshot, Summary};
 pub use time::Moment;
+pub use watch::{Amount, Unwatched, Watcher};
