@@ -15,6 +15,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/setfattr", "attr"),
     ("/usr/bin/rsync", "rsync"),
     ("/usr/bin/sqlite3", "sqlite3"),
+    ("/usr/bin/restic", "restic"),
     ("/usr/bin/systemd-nspawn", "systemd-container"),
     ("/usr/bin/time", "time"),
     ("/usr/bin/pg_dump", "postgresql"),

@@ -7,7 +7,7 @@ use stillpoint_model::ErrorKind;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Why something in the archive did not work: what kind of trouble, one sentence, and the way out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RepositoryError {
     /// For the exit code.
     pub kind: ErrorKind,

@@ -3,6 +3,7 @@
 //! The format is restic's (`doc/design.rst` of its sources); `docs/format.md` says how Stillpoint uses it.
 
 mod blob;
+mod chunker;
 mod codec;
 mod crypto;
 mod error;
@@ -14,6 +15,7 @@ mod pack;
 mod polynomial;
 mod quote;
 mod repository;
+mod save;
 mod secret;
 mod snapshot;
 pub mod store;
@@ -27,6 +29,7 @@ pub use id::{Id, NotAnId};
 pub use keys::KeyFacts;
 pub use node::{Node, NodeKind};
 pub use repository::Repository;
+pub use save::{Content, Part, PartReport, Saved, Saver, SnapshotFacts};
 pub use secret::Secret;
 pub use snapshot::{HOLD_TAG, Snapshot, Summary};
 pub use time::Moment;

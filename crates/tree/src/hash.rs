@@ -18,7 +18,10 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Takes content from its beginning to its end.
 #[derive(Debug)]
-pub(crate) enum ContentHash {
+pub struct ContentHash(Rule);
+
+#[derive(Debug)]
+enum Rule {
     Plain(Sha256),
     Blocks(BlockHash),
 }
@@ -26,30 +29,34 @@ pub(crate) enum ContentHash {
 impl ContentHash {
     /// For a file of `size` bytes; exactly that many must be taken.
     pub fn new(size: u64) -> Self {
-        if size >= BLOCK_RULE_SIZE { Self::Blocks(BlockHash::new(size)) } else { Self::Plain(Sha256::new()) }
+        Self(if size >= BLOCK_RULE_SIZE {
+            Rule::Blocks(BlockHash::new(size))
+        } else {
+            Rule::Plain(Sha256::new())
+        })
     }
 
     /// Takes bytes.
     pub fn take(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Plain(hash) => hash.update(bytes),
-            Self::Blocks(blocks) => blocks.take(bytes),
+        match &mut self.0 {
+            Rule::Plain(hash) => hash.update(bytes),
+            Rule::Blocks(blocks) => blocks.take(bytes),
         }
     }
 
     /// Takes this many zeros.
     pub fn take_zeros(&mut self, count: u64) {
-        match self {
-            Self::Plain(hash) => update_with_zeros(hash, count),
-            Self::Blocks(blocks) => blocks.take_zeros(count),
+        match &mut self.0 {
+            Rule::Plain(hash) => update_with_zeros(hash, count),
+            Rule::Blocks(blocks) => blocks.take_zeros(count),
         }
     }
 
     /// The hash of what was taken.
     pub fn finish(self) -> [u8; 32] {
-        match self {
-            Self::Plain(hash) => hash.finalize().into(),
-            Self::Blocks(blocks) => blocks.finish(),
+        match self.0 {
+            Rule::Plain(hash) => hash.finalize().into(),
+            Rule::Blocks(blocks) => blocks.finish(),
         }
     }
 }
@@ -65,7 +72,7 @@ fn update_with_zeros(hash: &mut Sha256, mut count: u64) {
 
 /// The block rule.
 #[derive(Debug)]
-pub(crate) struct BlockHash {
+struct BlockHash {
     all: Sha256,
     number: u64,
     /// How much of the current block was taken.

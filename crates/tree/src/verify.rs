@@ -181,6 +181,34 @@ impl Verifier {
     }
 }
 
+/// Opens the files of a folder for whoever reads their content himself. Never follows a link.
+#[derive(Debug)]
+pub struct Opener(Place);
+
+impl Opener {
+    /// For what lies in `folder`.
+    pub fn new(folder: &Path) -> Result<Self, TreeError> {
+        Place::open(folder).map(Self)
+    }
+
+    /// The same folder for another thread.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self(self.0.another())
+    }
+
+    /// Opens a file that must have this size. That it is missing, or of another size, is [`TreeError::Damaged`].
+    pub fn open(&mut self, path: &RelPath, size: u64) -> Result<std::fs::File, TreeError> {
+        open_stored(&mut self.0, path, size).map(|stored| stored.file.into())
+    }
+
+    /// Where a file lies, for messages.
+    #[must_use]
+    pub fn path_of(&self, path: &RelPath) -> std::path::PathBuf {
+        self.0.path_of(path)
+    }
+}
+
 /// A stored file, open for reading, of the size that it should have.
 #[derive(Debug)]
 pub(crate) struct Stored {

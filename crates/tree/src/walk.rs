@@ -52,17 +52,26 @@ fn read_at(place: &mut Place, path: &RelPath, attributes: &mut AttributeReader) 
 /// over; one that cannot be read is a problem, not an error. Of a file with several names, all but the first have
 /// [`Entry::hard_link`].
 #[derive(Debug)]
-pub struct Walk(Walker);
+pub struct Walk {
+    walker: Walker,
+    has_more_names: bool,
+}
 
 impl Walk {
     /// Begins at `root`, which must be a folder.
     pub fn new(root: &Path, filter: Filter) -> Result<Self, TreeError> {
-        Ok(Self(Walker::new(root, filter, Attributes::OfAll)?))
+        Ok(Self { walker: Walker::new(root, filter, Attributes::OfAll)?, has_more_names: false })
     }
 
     /// The same without extended attributes: for who asks for names, kinds and sizes, this is half of the work.
     pub fn without_attributes(root: &Path, filter: Filter) -> Result<Self, TreeError> {
-        Ok(Self(Walker::new(root, filter, Attributes::OfNone)?))
+        Ok(Self { walker: Walker::new(root, filter, Attributes::OfNone)?, has_more_names: false })
+    }
+
+    /// Whether the entry that was told last is a file with several names, and this the first of them.
+    #[must_use]
+    pub fn has_more_names(&self) -> bool {
+        self.has_more_names
     }
 }
 
@@ -71,8 +80,11 @@ impl Iterator for Walk {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.0.next()? {
-                Step::Entry(found) => return Some(Ok(found.entry)),
+            match self.walker.next()? {
+                Step::Entry(found) => {
+                    self.has_more_names = found.has_more_names;
+                    return Some(Ok(found.entry));
+                }
                 Step::Problem(problem) => return Some(Err(problem)),
                 Step::Leave(_) => {}
             }

@@ -1,0 +1,116 @@
+//! One piece of work, done by one of the threads.
+
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+
+use stillpoint_tree::{FileProblem, Opener, RelPath, TreeError};
+
+use super::engine::Engine;
+use super::packer::OpenPack;
+use super::upload::Ended;
+use crate::id::Id;
+use crate::node::Node;
+
+/// What is given to the threads.
+pub(crate) enum Item {
+    /// Needs no work.
+    Ready(Done),
+    /// A file of one chunk, to be read.
+    File(Box<SmallFile>),
+    /// A chunk of a bigger file or a stream.
+    Chunk(Vec<u8>),
+}
+
+/// A file of one chunk.
+pub(crate) struct SmallFile {
+    pub place: Arc<Opener>,
+    /// Where it lies in the place.
+    pub stored: RelPath,
+    /// Where it is in the part.
+    pub path: RelPath,
+    pub node: Node,
+    /// What its content must be, when that is known.
+    pub sha256: Option<[u8; 32]>,
+    pub has_more_names: bool,
+}
+
+/// What comes back, in the order in which it was given.
+pub(crate) enum Done {
+    /// A node, with its content.
+    Node { path: RelPath, node: Node, has_more_names: bool },
+    /// The later name of a file.
+    LaterName { path: RelPath, node: Node, first: RelPath },
+    /// A blob of the file whose node comes after its last.
+    Blob(Id),
+    /// The node of the file whose blobs were told.
+    FileEnd { path: RelPath, node: Node, has_more_names: bool },
+    /// Something that could not be read. The blobs that were told belong to nothing.
+    Problem(FileProblem),
+}
+
+impl Item {
+    /// A worker's part.
+    pub fn work(self, engine: &Engine, pack: &mut OpenPack, buffer: &mut Vec<u8>) -> Result<Done, Ended> {
+        match self {
+            Item::Ready(done) => Ok(done),
+            Item::Chunk(chunk) => engine.save(&chunk, pack).map(Done::Blob),
+            Item::File(file) => file.save(engine, pack, buffer),
+        }
+    }
+}
+
+impl SmallFile {
+    fn save(mut self, engine: &Engine, pack: &mut OpenPack, buffer: &mut Vec<u8>) -> Result<Done, Ended> {
+        let mut place = self.place.another();
+        let read = place.open(&self.stored, self.node.size).map_err(problem_of).and_then(|file| {
+            read_whole(file, self.node.size, buffer).map_err(|error| format!("cannot read it: {error}"))
+        });
+        if let Err(text) = read {
+            return Ok(Done::Problem(FileProblem { path: self.path, text }));
+        }
+        if !buffer.is_empty() {
+            let id = Id::of(buffer);
+            if self.sha256.is_some_and(|sha256| Id::from_bytes(sha256) != id) {
+                let text = "its content is not what was stored (the hashes differ)".to_owned();
+                return Ok(Done::Problem(FileProblem { path: self.path, text }));
+            }
+            engine.save_as(id, buffer, pack)?;
+            self.node.content = Some(vec![id]);
+        }
+        Ok(Done::Node { path: self.path, node: self.node, has_more_names: self.has_more_names })
+    }
+}
+
+/// Why a file is left out.
+pub(crate) fn problem_of(error: TreeError) -> String {
+    match error {
+        TreeError::Damaged { reason, .. } => reason,
+        TreeError::Io { act, source, .. } => format!("cannot {act} it: {source}"),
+        other => other.to_string(),
+    }
+}
+
+/// Reads exactly `size` bytes, and sees that there are no more.
+fn read_whole(mut file: File, size: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    buffer.clear();
+    let size = usize::try_from(size).map_err(std::io::Error::other)?;
+    // One more byte, to see the end with the same call in the usual case.
+    buffer.resize(size + 1, 0);
+    let mut filled = 0;
+    loop {
+        match file.read(&mut buffer[filled..])? {
+            0 => break,
+            some => filled += some,
+        }
+        if filled > size {
+            break;
+        }
+    }
+    buffer.truncate(filled);
+    if filled == size {
+        Ok(())
+    } else {
+        Err(std::io::Error::other(format!("it had {size} bytes and {filled} or more were read")))
+    }
+}
