@@ -198,7 +198,12 @@ impl Node {
             mode: go_kind | to_go_permissions(entry.mode),
             mtime,
             atime: mtime,
-            ctime: entry.origin.map_or(mtime, |origin| Moment::of_file(origin.ctime)),
+            ctime: entry.origin.map_or(mtime, |origin| {
+                // A file that was read so soon after its change that another one need not move the time must be read again
+                // by the next run: it gets a time that no file will have.
+                let time = Moment::of_file(origin.ctime);
+                if origin.settled { time } else { time.just_before() }
+            }),
             uid: entry.uid,
             gid: entry.gid,
             user: String::new(),

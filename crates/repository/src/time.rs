@@ -38,6 +38,11 @@ impl Moment {
         Self(Timestamp::new(time.seconds, nanosecond).unwrap_or(nearest))
     }
 
+    /// One nanosecond earlier.
+    pub(crate) fn just_before(self) -> Self {
+        Self(self.0.checked_sub(jiff::SignedDuration::from_nanos(1)).unwrap_or(self.0))
+    }
+
     /// As a file system time.
     #[must_use]
     pub fn to_file(self) -> stillpoint_tree::Timestamp {

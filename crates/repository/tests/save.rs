@@ -126,10 +126,10 @@ fn a_part_that_was_not_ended_makes_no_version() {
     let repository = create(&folder.path().join("archive"));
     let saver = Saver::begin(&repository, None, Arc::new(Unwatched)).unwrap();
     let mut good = saver.part(&relative("a")).unwrap();
-    good.tree(&source, Filter::default()).unwrap();
+    good.tree(&source, Filter::default(), None).unwrap();
     good.end().unwrap();
     let mut still_working = saver.part(&relative("b")).unwrap();
-    still_working.tree(&source, Filter::default()).unwrap();
+    still_working.tree(&source, Filter::default(), None).unwrap();
     let refused = saver.finish(&facts(1)).unwrap_err();
     assert!(refused.text.contains("b did not answer for itself"), "{refused}");
     assert!(repository.snapshots().unwrap().is_empty());

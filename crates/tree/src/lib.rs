@@ -33,7 +33,9 @@ pub use error::{FileProblem, TreeError};
 pub use filter::Filter;
 pub use hash::{BLOCK_RULE_SIZE, ContentHash};
 pub use index::{IndexAppender, IndexReader};
-pub use mirror::{Baseline, MirrorOptions, MirrorReport, Progress, Transfer, index_tree, mirror};
+pub use mirror::{
+    Baseline, MirrorOptions, MirrorReport, Progress, Transfer, begin_of_now, index_tree, mirror,
+};
 pub use path::RelPath;
 pub use plant::{PlantOptions, PlantReport, plant};
 pub use verify::{Fetched, Look, Opener, Verifier, hash_file, verify_entry};

@@ -150,7 +150,7 @@ pub fn index_tree(
 }
 
 /// The latest change time that lies safely in the past.
-fn begin_of_now() -> Timestamp {
+pub fn begin_of_now() -> Timestamp {
     let now = rustix::time::clock_gettime(ClockId::Realtime);
     let borrow = i64::from(now.tv_nsec < TICK_NANOSECONDS);
     let nanoseconds = now.tv_nsec - TICK_NANOSECONDS + borrow * 1_000_000_000;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use stillpoint_model::ErrorKind;
-use stillpoint_tree::{Entry, Filter, IndexReader, Kind, Opener, RelPath, TreeError, Walk};
+use stillpoint_tree::{Entry, Filter, IndexReader, Kind, Opener, RelPath, Timestamp, TreeError, Walk};
 
 use super::part::{Content, Part};
 use crate::error::RepositoryError;
@@ -25,12 +25,20 @@ fn content<'c>(entry: &Entry, place: &'c Arc<Opener>) -> Content<'c> {
     }
 }
 
-pub(super) fn tree(part: &mut Part, root: &Path, filter: Filter) -> Result<(), RepositoryError> {
+pub(super) fn tree(
+    part: &mut Part,
+    root: &Path,
+    filter: Filter,
+    settled_before: Timestamp,
+) -> Result<(), RepositoryError> {
     let place = Arc::new(Opener::new(root).map_err(failed)?);
     let mut walk = Walk::new(root, filter).map_err(failed)?;
     while let Some(step) = walk.next() {
         match step {
-            Ok(entry) => {
+            Ok(mut entry) => {
+                if let Some(origin) = &mut entry.origin {
+                    origin.settled = origin.ctime < settled_before;
+                }
                 let has_more_names = walk.has_more_names();
                 part.entry(&entry, content(&entry, &place), has_more_names)?;
             }

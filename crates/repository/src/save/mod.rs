@@ -121,6 +121,8 @@ impl Saver {
         parent: Option<(Id, Snapshot)>,
         watcher: Arc<dyn Watcher>,
     ) -> Result<Self, RepositoryError> {
+        // How another program marks a file that it read too soon is not known.
+        let parent = parent.filter(|(_, parent)| parent.program_version.starts_with("stillpoint "));
         let index = Index::load(repository)?;
         let engine = Arc::new(Engine::new(repository, index, watcher)?);
         let count = std::thread::available_parallelism().map_or(WORKERS_MIN, |n| n.get().max(WORKERS_MIN));

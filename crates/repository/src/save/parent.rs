@@ -86,12 +86,11 @@ pub(crate) fn load(engine: &Engine, id: &Id) -> Option<Vec<Node>> {
 }
 
 /// Whether a file is as it was, without reading it: its change time, which no program can set, its inode, size and
-/// modification time are the same, and its content was read late enough that a later change would have moved the change
-/// time. And all of its blobs are there.
+/// modification time are the same, and all of its blobs are there. A file that was read too soon after its change has
+/// another change time in its node ([`Node::of_entry`]).
 pub(crate) fn is_unchanged(engine: &Engine, entry: &Entry, before: &Node) -> bool {
     let (Kind::File(facts), Some(origin)) = (&entry.kind, &entry.origin) else { return false };
-    origin.settled
-        && before.kind == NodeKind::File
+    before.kind == NodeKind::File
         && before.size == facts.size
         && before.inode == origin.inode
         && before.ctime == Moment::of_file(origin.ctime)

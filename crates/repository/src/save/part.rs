@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use stillpoint_model::ErrorKind;
-use stillpoint_tree::{ContentHash, Entry, FileProblem, Kind, Opener, RelPath};
+use stillpoint_tree::{ContentHash, Entry, FileProblem, Kind, Opener, RelPath, Timestamp};
 
 use super::builder::{Builder, PartReport};
 use super::engine::{Engine, Job};
@@ -261,13 +261,19 @@ impl Part {
         }
     }
 
-    /// Takes a file tree as it lies: every entry, with its content.
+    /// Takes a file tree as it lies: every entry, with its content. Files that changed at or after `settled_before` (now, when
+    /// nothing is given) will be read again by the next save.
     ///
     /// # Errors
     ///
     /// As for [`entry`](Self::entry), and when the folder cannot be opened.
-    pub fn tree(&mut self, root: &Path, filter: stillpoint_tree::Filter) -> Result<(), RepositoryError> {
-        super::feed::tree(self, root, filter)
+    pub fn tree(
+        &mut self,
+        root: &Path,
+        filter: stillpoint_tree::Filter,
+        settled_before: Option<Timestamp>,
+    ) -> Result<(), RepositoryError> {
+        super::feed::tree(self, root, filter, settled_before.unwrap_or_else(stillpoint_tree::begin_of_now))
     }
 
     /// Takes what a list names, with content that is stored in this folder under the same paths.

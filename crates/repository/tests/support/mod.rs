@@ -60,7 +60,7 @@ pub fn save(repository: &Repository, folder: &Path, seconds: i64) -> Saved {
     let parent = repository.snapshots().unwrap().pop();
     let saver = Saver::begin(repository, parent, Arc::new(Unwatched)).unwrap();
     let mut part = saver.part(&relative("data")).unwrap();
-    part.tree(folder, Filter::default()).unwrap();
+    part.tree(folder, Filter::default(), None).unwrap();
     let report = part.end().unwrap();
     assert_eq!(report.problems, []);
     saver.finish(&facts(seconds)).unwrap()
