@@ -105,7 +105,9 @@ impl ErrorKind {
             ErrorKind::Damaged => "Stored data is not what it was.",
             ErrorKind::WouldOverwrite => "Something would be overwritten and nobody said that it may.",
             ErrorKind::Cancelled => "The work was cancelled; the site works and nothing was published.",
-            ErrorKind::Key => "The key does not open the archive, or there is none. The archive itself is good.",
+            ErrorKind::Key => {
+                "The key does not open the archive, or there is none. The archive itself is good."
+            }
             ErrorKind::NotThawed => "The site could not be put back as it was found. A person must look now.",
             ErrorKind::Bug => "A mistake of Stillpoint's own.",
         }
