@@ -34,11 +34,29 @@ impl LocalStore {
 
     fn failed(&self, act: &'static str, what: impl std::fmt::Display, error: io::Error) -> StoreError {
         let error = StoreError::io(act, what, &self.name, error);
-        if error.kind == StoreErrorKind::NotFound && !self.root.exists() {
+        if error.kind == StoreErrorKind::NotFound && !self.is_there() {
             let missing = StoreError { kind: StoreErrorKind::NoStore, source: None, ..error };
             return missing.with_hint("Is the disk or the share with the archive mounted?");
         }
         error
+    }
+
+    /// Whether a repository is there or the folders of one. A bare mount point is none.
+    fn is_there(&self) -> bool {
+        self.path(FileName::Config).exists() || self.root.join(FileKind::Key.folder()).exists()
+    }
+
+    fn has_config_but_not(&self, folder: &Path) -> bool {
+        self.path(FileName::Config).exists() && !folder.exists()
+    }
+
+    /// Makes the folder of a file. Folders without a file in them get lost when a repository is copied.
+    fn make_folder_again(&self, path: &Path) -> io::Result<()> {
+        if !self.path(FileName::Config).exists() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let folder = path.parent().unwrap_or(&self.root);
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)
     }
 
     /// Writes aside and moves into place, so that the name never stands for a part.
@@ -128,7 +146,13 @@ impl Store for LocalStore {
 
     fn write_new(&self, file: FileName, content: &[u8]) -> Result<(), StoreError> {
         let path = self.path(file);
-        self.place(&path, content).map_err(|error| self.failed("write", file, error))
+        let placed = match self.place(&path, content) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_folder_again(&path).and_then(|()| self.place(&path, content))
+            }
+            other => other,
+        };
+        placed.map_err(|error| self.failed("write", file, error))
     }
 
     fn list(&self, kind: FileKind, found: &mut dyn FnMut(Id, u64)) -> Result<(), StoreError> {
@@ -145,7 +169,10 @@ impl Store for LocalStore {
             }
             Ok(())
         };
-        list().map_err(|error| self.failed("list", kind.folder(), error))
+        match list() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.has_config_but_not(&top) => Ok(()),
+            other => other.map_err(|error| self.failed("list", kind.folder(), error)),
+        }
     }
 
     fn stat(&self, file: FileName) -> Result<u64, StoreError> {

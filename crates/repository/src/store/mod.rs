@@ -3,18 +3,24 @@
 //! Files are never changed: they are written whole under a new name, read, and removed. The layout is restic's default one
 //! (`doc/design.rst`, "Repository Layout").
 
+mod credentials;
 mod error;
 mod local;
 mod memory;
+mod patience;
+mod sftp;
 
 use std::fmt;
 use std::ops::Range;
 
 use crate::id::Id;
 
+pub use credentials::Credentials;
 pub use error::{StoreError, StoreErrorKind};
 pub use local::LocalStore;
 pub use memory::MemoryStore;
+pub use patience::Patience;
+pub use sftp::{SftpPlace, SftpStore};
 
 /// The kinds of files of which there may be many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
