@@ -1,4 +1,4 @@
-//! Work on the repository itself: `cargo xtask ci | gen | bench | audit | demo`.
+//! Work on the repository itself: `cargo xtask ci | prepare | gen | bench | audit | demo`.
 
 mod audit;
 mod ci;
@@ -6,6 +6,7 @@ mod packages;
 mod postgres;
 #[cfg(test)]
 mod tidy;
+mod wheels;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ enum Verb {
     Ci,
     /// Make the generated documents anew (messages, exit codes, schema, command line)
     Gen,
+    /// Install and fetch what the tests need, and nothing else
+    Prepare,
     /// Measure: freeze windows and captures, beside what users have today
     Bench {
         /// What to measure
@@ -41,6 +44,7 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Ci => ci::ci(),
+        Verb::Prepare => packages::install_missing(),
         Verb::Gen => ci::generate(),
         Verb::Bench { what } => ci::bench(&what),
         Verb::Audit => audit::audit(),

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 
+use crate::wheels;
+
 /// A program that shows that a package is there, and the package.
 const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/btrfs", "btrfs-progs"),
@@ -20,10 +22,19 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/time", "time"),
     ("/usr/bin/pg_dump", "postgresql"),
     ("/usr/share/doc/postgresql-contrib", "postgresql-contrib"),
+    ("/usr/sbin/sshd", "openssh-server"),
+    ("/usr/bin/ssh", "openssh-client"),
+    ("/usr/bin/openssl", "openssl"),
+    ("/usr/bin/curl", "curl"),
 ];
 
-/// Installs what is missing. Needs root; says what to install when it is not.
+/// Installs and fetches what is missing. Needs root; says what to install when it is not.
 pub fn install_missing() -> anyhow::Result<()> {
+    install_packages()?;
+    wheels::fetch_servers()
+}
+
+fn install_packages() -> anyhow::Result<()> {
     let mut missing: Vec<&str> =
         NEEDED.iter().filter(|(sign, _)| !present(sign)).map(|(_, package)| *package).collect();
     if !server_present() {
@@ -41,6 +52,9 @@ pub fn install_missing() -> anyhow::Result<()> {
         bail!("the tests need root and these Debian packages: apt-get install {}", missing.join(" "));
     }
     println!("xtask: installing {}", missing.join(" "));
+    if missing.contains(&"openssh-server") {
+        keep_sshd_from_starting()?;
+    }
     apt(&["update", "-qq"])?;
     let mut arguments = vec!["install", "-qq", "-y", "--no-install-recommends"];
     arguments.extend(&missing);
@@ -62,6 +76,13 @@ fn server_present() -> bool {
 fn pip_present() -> bool {
     let version = Command::new("python3").args(["-m", "pip", "--version"]).output();
     version.is_ok_and(|output| output.status.success())
+}
+
+/// The server of the package would let people in; the tests start their own, which listens on the loopback only.
+fn keep_sshd_from_starting() -> anyhow::Result<()> {
+    std::fs::create_dir_all("/etc/ssh").context("/etc/ssh cannot be made")?;
+    let sign = "/etc/ssh/sshd_not_to_be_run";
+    std::fs::write(sign, "").with_context(|| format!("{sign} cannot be written"))
 }
 
 fn apt(arguments: &[&str]) -> anyhow::Result<()> {
