@@ -41,6 +41,12 @@ impl FromStr for SiteCode {
     }
 }
 
+/// Whether the text can be the name of a folder anywhere: 1 to 63 lower-case letters, digits and `-`, which is not the first.
+fn is_plain_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !text.is_empty() && text.len() <= 63 && !text.starts_with('-') && text.bytes().all(allowed)
+}
+
 /// The name of a component: lower-case letters, digits and `-`, at most 63, so that it can be a folder name anywhere.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
@@ -58,12 +64,38 @@ impl FromStr for ComponentName {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        if !text.is_empty() && text.len() <= 63 && !text.starts_with('-') && text.bytes().all(allowed) {
+        if is_plain_name(text) {
             Ok(Self(text.to_owned()))
         } else {
             Err(IdError(format!(
                 "a component name is 1 to 63 lower-case letters, digits or '-', and does not begin with '-'; this is {text:?}"
+            )))
+        }
+    }
+}
+
+/// The name of an archive of a site: lower-case letters, digits and `-`, at most 63.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[a-z0-9][a-z0-9-]{0,62}$"))]
+pub struct ArchiveName(String);
+
+impl ArchiveName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ArchiveName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if is_plain_name(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(IdError(format!(
+                "the name of an archive is 1 to 63 lower-case letters, digits or '-', and does not begin with '-'; this is {text:?}"
             )))
         }
     }
@@ -136,6 +168,7 @@ macro_rules! text_id {
 
 text_id!(SiteCode);
 text_id!(ComponentName);
+text_id!(ArchiveName);
 text_id!(RunId);
 
 #[cfg(test)]

@@ -179,7 +179,7 @@ fn tables_of_schema() -> Vec<(String, Vec<String>)> {
             tables.push((name.clone(), keys(schema.pointer(target.trim_start_matches('#')).unwrap())));
         }
     }
-    assert_eq!(tables.len(), 11, "{tables:?}");
+    assert_eq!(tables.len(), 12, "{tables:?}");
     tables
 }
 
@@ -210,7 +210,7 @@ fn the_parser_knows_exactly_the_keys_of_the_schema() {
         let is_component = ["service", "files", "postgres", "sqlite", "command"].contains(&table.as_str());
         let text = match (is_component, table.as_str()) {
             (true, _) => format!("[[component]]\ntype = {table:?}\nxyzzyxyzzyxyzzy = 1\n"),
-            (false, "probe") => "[[probe]]\nxyzzyxyzzyxyzzy = 1\n".to_owned(),
+            (false, "probe" | "archive") => format!("[[{table}]]\nxyzzyxyzzyxyzzy = 1\n"),
             _ => format!("[{table}]\nxyzzyxyzzyxyzzy = 1\n"),
         };
         let unknown = mistakes(&text).into_iter().find(|mistake| mistake.message.contains("xyzzy")).unwrap();

@@ -118,10 +118,11 @@ fn overlap(one: &PostgresSettings, other: &PostgresSettings) -> bool {
 /// mounts are looked at by the preflight of each run.
 pub(super) fn destination(
     (destination, spans): &Placed<Destination>,
+    has_archive: bool,
     components: &Components,
     findings: &mut Findings,
 ) {
-    one_destination(spans, findings);
+    one_destination(spans, has_archive, findings);
     if destination.files.is_some() && destination.files == destination.databases {
         let remedy = "write `folder` with that path instead of the two";
         spans.wrong(findings, "databases", "`files` and `databases` are the same folder", remedy);
@@ -133,17 +134,21 @@ pub(super) fn destination(
         ("databases", &destination.databases),
     ];
     for (key, place) in places.into_iter().filter_map(|(key, place)| Some((key, place.as_ref()?))) {
-        for (name, source) in readable(components).filter_map(|(name, kind, _)| Some((name, source(kind)?))) {
+        for (name, source) in sources_of(components) {
             apart(key, place, (name, source), spans, findings);
         }
     }
 }
 
-fn one_destination(spans: &Spans, findings: &mut Findings) {
+fn one_destination(spans: &Spans, has_archive: bool, findings: &mut Findings) {
     let remedy = "write exactly one of: `folder`, `share`, or `files` together with `databases`";
     let pair = spans.has("files") || spans.has("databases");
     let options = [spans.has("folder"), spans.has("share"), pair];
     match options.into_iter().filter(|there| *there).count() {
+        0 if has_archive => {
+            let message = "nothing says where the backup set goes: a site with an archive and no folder is not possible yet";
+            spans.wrong(findings, "", message, remedy);
+        }
         0 => spans.wrong(findings, "", "nothing says where the backup set goes", remedy),
         1 => {
             for (key, other) in [("files", "databases"), ("databases", "files")] {
@@ -163,6 +168,11 @@ fn one_destination(spans: &Spans, findings: &mut Findings) {
             spans.wrong(findings, last, "there is more than one destination", remedy);
         }
     }
+}
+
+/// What components are called and the paths that they read, as far as they could be read.
+pub(super) fn sources_of(components: &Components) -> impl Iterator<Item = (&str, &PathBuf)> {
+    readable(components).filter_map(|(name, kind, _)| Some((name, source(kind)?)))
 }
 
 /// The path that a component reads, if it is a path.

@@ -24,9 +24,10 @@ The site file is a TOML file that describes one site: what it is, what is backed
   happens to be empty.
 - Paths are absolute, without empty, `.` or `..` parts, and never `/`. Any Unicode and spaces are fine.
 - Programs are named by their absolute path and get their arguments as they stand. No shell is used.
-- A length of time is written like `\"500ms\"`, `\"10s\"`, `\"5m\"` or `\"1h 30m\"`.
-- What must also hold: names of components and of probes are unique; nothing is backed up twice; the destination and the
-  sources are apart from each other; no single deadline is longer than the `window` that it is a part of; the minimum
+- A length of time is written like `\"500ms\"`, `\"10s\"`, `\"5m\"`, `\"1h 30m\"` or `\"30d\"`. A day has 24 hours.
+- No secret stands in the file: it says where each comes from.
+- What must also hold: names of components, of archives and of probes are unique; nothing is backed up twice; the
+  destination, archives on this machine and the sources are apart from each other; no single deadline is longer than the `window` that it is a part of; the minimum
   grade can be reached.
 ";
 
@@ -44,6 +45,9 @@ pub fn site_file_document() -> String {
         let name = one["properties"]["type"]["const"].as_str().unwrap_or_default();
         section(&mut text, &schema, &format!("[[component]] of type {name:?}"), one);
     }
+    section(&mut text, &schema, "[[archive]]", &schema["$defs"]["Archive"]);
+    alternatives(&mut text, &schema, "`key` and `access` of [[archive]]", &schema["$defs"]["SecretSource"]);
+    section(&mut text, &schema, "`keep` of [[archive]]", &schema["$defs"]["Keep"]);
     section(&mut text, &schema, "[[probe]]", &schema["$defs"]["Probe"]);
     let _ = write!(text, "\n## A sample\n\n```toml\n{}```\n", sample());
     text
@@ -77,11 +81,24 @@ fn section(text: &mut String, schema: &Value, title: &str, table: &Value) {
         };
         let _ = writeln!(text, "| `{key}` | {} | {default} | {meaning} |", kind(schema, value));
         for word in resolve(schema, value)["oneOf"].as_array().into_iter().flatten() {
-            let _ = writeln!(words, "- `{key} = {}`: {}", word["const"], description(word));
+            if word["const"].is_string() {
+                let _ = writeln!(words, "- `{key} = {}`: {}", word["const"], description(word));
+            }
         }
     }
     if !words.is_empty() {
         let _ = write!(text, "\n{words}");
+    }
+}
+
+/// A table of which each form has one key of its own.
+fn alternatives(text: &mut String, schema: &Value, title: &str, table: &Value) {
+    let head = "| Key | Value | Meaning |\n|---|---|---|\n";
+    let _ = write!(text, "\n## {title}\n\n{}\n\n{head}", description(table));
+    for one in table["oneOf"].as_array().into_iter().flatten() {
+        for (key, value) in one["properties"].as_object().into_iter().flatten() {
+            let _ = writeln!(text, "| `{key}` | {} | {} |", kind(schema, value), description(one));
+        }
     }
 }
 
@@ -93,7 +110,8 @@ fn kind(schema: &Value, value: &Value) -> String {
     match value["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()) {
         Some("Wait") => return "length of time".to_owned(),
         Some("SiteCode") => return "site code".to_owned(),
-        Some("ComponentName") => return "name".to_owned(),
+        Some("SecretSource" | "Keep") => return "table, see below".to_owned(),
+        Some("ComponentName" | "ArchiveName") => return "name".to_owned(),
         _ => {}
     }
     let target = resolve(schema, value);

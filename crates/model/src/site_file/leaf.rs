@@ -11,14 +11,21 @@ use serde::de::value::StrDeserializer;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::Wait;
 use super::nearest::nearest;
-use crate::{ComponentName, SiteCode};
+use super::{ArchiveLocation, Wait, WrongLocation};
+use crate::{ArchiveName, ComponentName, SiteCode};
 
 /// Why a value was not taken.
 pub(super) enum Wrong {
     /// It has another type.
     Type,
+    /// It holds a secret, and must not be shown.
+    Secret {
+        /// What is wrong, to be read after the key.
+        message: String,
+        /// How to mend it.
+        remedy: String,
+    },
     /// It has the right type and makes no sense.
     Value {
         /// What is wrong, to be read after the key.
@@ -103,6 +110,18 @@ pub(super) struct Port(pub(super) u16);
 /// A share of a whole, 0 to 99.
 pub(super) struct Percent(pub(super) u8);
 
+/// How many versions, from 1.
+pub(super) struct Count(pub(super) u32);
+
+/// The number of a file descriptor that is none of the three standard ones.
+pub(super) struct Descriptor(pub(super) u32);
+
+/// The name of a systemd credential.
+pub(super) struct Credential(pub(super) String);
+
+/// The region of an S3 store.
+pub(super) struct Region(pub(super) String);
+
 /// One of the words of an enum.
 pub(super) struct Choice<T>(pub(super) T);
 
@@ -114,6 +133,17 @@ text_leaf!(SiteCode, "a text of three letters or digits", "\"P01\"", |text: &str
 text_leaf!(ComponentName, "a text", "\"web-content\"", |text: &str| {
     text.parse().map_err(|error| wrong(format!("is wrong: {error}"), "write a name such as \"web-content\""))
 });
+text_leaf!(ArchiveName, "a text", "\"offsite\"", |text: &str| {
+    text.parse().map_err(|error| wrong(format!("is wrong: {error}"), "write a name such as \"offsite\""))
+});
+text_leaf!(ArchiveLocation, "a text", "\"/srv/archive\"", |text: &str| {
+    text.parse().map_err(|error: WrongLocation| match error {
+        WrongLocation { message, remedy, holds_secret: true } => Wrong::Secret { message, remedy },
+        WrongLocation { message, remedy, .. } => wrong(message, remedy),
+    })
+});
+text_leaf!(Credential, "a text", "\"archive-key\"", |text: &str| credential(text).map(Credential));
+text_leaf!(Region, "a text", "\"eu-central-1\"", |text: &str| region(text).map(Region));
 text_leaf!(Wait, "a length of time in quotes", "\"10s\"", |text: &str| {
     text.parse()
         .map_err(|error| wrong(format!("is wrong: {error}"), "write a number with its unit, such as \"10s\""))
@@ -208,6 +238,29 @@ fn unit(text: &str) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
+fn credential(text: &str) -> Result<String, Wrong> {
+    // It becomes a file name in the folder that systemd gives.
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if text.is_empty() || text.len() > 255 || text.starts_with('.') || !text.bytes().all(allowed) {
+        return Err(wrong(
+            format!("is not the name of a credential: {text:?}"),
+            "write the name that stands in LoadCredential=, of letters, digits, `-`, `_` and `.`",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn region(text: &str) -> Result<String, Wrong> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if text.is_empty() || text.len() > 63 || !text.bytes().all(allowed) {
+        return Err(wrong(
+            format!("is not a region: {text:?}"),
+            "write it as the store names it, such as \"eu-central-1\"",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 fn file_name(text: &str) -> Result<String, Wrong> {
     if matches!(text, "" | "." | "..")
         || text.contains('/')
@@ -234,6 +287,7 @@ fn texts<T>(
                 remedy: "write each in quotes".to_owned(),
                 span: Some(element.span()),
             },
+            Wrong::Secret { message, remedy } => Wrong::Secret { message, remedy },
             Wrong::Value { message, remedy, .. } => Wrong::Value {
                 message: format!("at place {} {message}", number + 1),
                 remedy,
@@ -356,6 +410,24 @@ impl Leaf for Percent {
 
     fn read(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
         number(value, 0, 99).map(|number| Self(number as u8))
+    }
+}
+
+impl Leaf for Count {
+    const WANTED: &'static str = "a whole number";
+    const EXAMPLE: &'static str = "7";
+
+    fn read(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        number(value, 1, 100_000).map(|number| Self(number as u32))
+    }
+}
+
+impl Leaf for Descriptor {
+    const WANTED: &'static str = "a whole number";
+    const EXAMPLE: &'static str = "3";
+
+    fn read(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
+        number(value, 3, 1_048_575).map(|number| Self(number as u32))
     }
 }
 

@@ -20,7 +20,13 @@ pub struct Mistake {
     pub message: String,
     /// How to mend it, in one sentence.
     pub remedy: String,
+    /// The columns of its line that hold a secret, from 0. They are never shown.
+    #[serde(skip)]
+    hidden: Vec<Range<usize>>,
 }
+
+/// What stands in the place of a secret.
+const HIDDEN: char = '*';
 
 /// Longest offending text that a mistake carries, in characters.
 const TEXT_MAX: usize = 80;
@@ -29,6 +35,8 @@ const TEXT_MAX: usize = 80;
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     list: Vec<Finding>,
+    /// Where secrets stand, in bytes.
+    secrets: Vec<Range<usize>>,
 }
 
 #[derive(Debug)]
@@ -55,6 +63,11 @@ impl Findings {
         });
     }
 
+    /// Notes that a secret stands here: no mistake shows this part of the text.
+    pub(super) fn hide(&mut self, span: Range<usize>) {
+        self.secrets.push(span);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -67,21 +80,35 @@ impl Findings {
     /// Takes in others.
     pub(super) fn append(&mut self, mut others: Findings) {
         self.list.append(&mut others.list);
+        self.secrets.append(&mut others.secrets);
     }
 
     /// The mistakes in order of their place in `text`.
     pub(super) fn into_mistakes(mut self, text: &str) -> Vec<Mistake> {
         self.list.sort_by_key(|finding| (finding.span.start, finding.span.end));
-        self.list.into_iter().map(|finding| mistake(text, finding)).collect()
+        let secrets = self.secrets;
+        self.list.into_iter().map(|finding| mistake(text, finding, &secrets)).collect()
     }
 }
 
-fn mistake(text: &str, finding: Finding) -> Mistake {
+fn mistake(text: &str, finding: Finding, secrets: &[Range<usize>]) -> Mistake {
     let start = boundary(text, finding.span.start);
     let end = boundary(text, finding.span.end).max(start);
     let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
     let before = text[line_start..start].trim_start_matches('\u{feff}');
     let offending = text[start..end].lines().next().unwrap_or_default();
+    let line_end = text[line_start..].find('\n').map_or(text.len(), |length| line_start + length);
+    // Of a secret, the part that is on this line.
+    let column = |place: usize| {
+        let place = boundary(text, place).clamp(line_start, line_end);
+        text[line_start..place].trim_start_matches('\u{feff}').chars().count()
+    };
+    let hidden: Vec<Range<usize>> = secrets
+        .iter()
+        .map(|span| column(span.start)..column(span.end))
+        .filter(|span| !span.is_empty())
+        .collect();
+    let offending = masked(offending, before.chars().count(), &hidden);
     Mistake {
         line: text[..line_start].matches('\n').count() + 1,
         column: before.chars().count() + 1,
@@ -90,7 +117,15 @@ fn mistake(text: &str, finding: Finding) -> Mistake {
         text: offending.chars().take(TEXT_MAX).collect(),
         message: finding.message,
         remedy: finding.remedy,
+        hidden,
     }
+}
+
+/// A part of a line that begins at `column`, without what is hidden.
+fn masked(part: &str, column: usize, hidden: &[Range<usize>]) -> String {
+    let is_hidden = |place: usize| hidden.iter().any(|span| span.contains(&(place + column)));
+    let shown = part.chars().enumerate();
+    shown.map(|(place, character)| if is_hidden(place) { HIDDEN } else { character }).collect()
 }
 
 /// `offset`, moved back to the nearest place where the text can be cut.
@@ -123,7 +158,7 @@ pub fn render(file_name: &str, text: &str, mistakes: &[Mistake]) -> String {
             mistake.column,
             printable(&mistake.message),
             mistake.line,
-            printable(line),
+            printable(&masked(line, 0, &mistake.hidden)),
             "",
             "^".repeat(mistake.length),
             "",

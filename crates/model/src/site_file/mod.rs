@@ -3,11 +3,13 @@
 //! The types are the single source: the parser reads into them, the JSON schema and the commented sample are made from
 //! them. Text that is not a valid site file is answered with *all* its mistakes.
 
+mod archives;
 mod checks;
 mod components;
 mod describe;
 mod document;
 mod leaf;
+mod location;
 mod mistake;
 mod nearest;
 mod parse;
@@ -15,8 +17,10 @@ mod reader;
 mod settings;
 mod wait;
 
+pub use archives::{Archive, Keep, SecretSource};
 pub use describe::{effective, sample, schema};
 pub use document::site_file_document;
+pub use location::{ArchiveLocation, WrongLocation};
 pub use mistake::{Mistake, render};
 pub use parse::parse;
 pub use settings::{

@@ -4,6 +4,7 @@
 
 use toml::de::{DeTable, Error};
 
+use super::archives::{ArchiveParts, check_archives, read_archive};
 use super::checks;
 use super::components::{ComponentParts, read_component};
 use super::leaf::{Choice, Command, FilePath, Folder, Label, Percent};
@@ -108,6 +109,11 @@ fn read_file(document: &DeTable<'_>, whole: bool, findings: &mut Findings) -> Op
         .into_iter()
         .map(|table| read_component(table, findings))
         .collect();
+    let archives: Vec<Placed<ArchiveParts>> = root
+        .tables("archive", false, findings)
+        .into_iter()
+        .map(|table| read_archive(table, findings))
+        .collect();
     let probes: Vec<Placed<ProbeParts>> =
         root.tables("probe", false, findings).into_iter().map(|table| read_probe(table, findings)).collect();
     root.finish(findings);
@@ -115,8 +121,14 @@ fn read_file(document: &DeTable<'_>, whole: bool, findings: &mut Findings) -> Op
     checks::unique_names(&components, &probes, findings);
     checks::sources(&components, findings);
     if let Some(destination) = &destination {
-        checks::destination(destination, &components, findings);
+        checks::destination(destination, !archives.is_empty(), &components, findings);
     }
+    check_archives(
+        &archives,
+        destination.as_ref().map(|(destination, _)| destination),
+        &components,
+        findings,
+    );
     let deadlines = deadlines.unwrap_or_default();
     let task = task.unwrap_or_default();
     if whole {
@@ -131,6 +143,7 @@ fn read_file(document: &DeTable<'_>, whole: bool, findings: &mut Findings) -> Op
         deadlines: deadlines.0,
         hook: hook.unwrap_or_default(),
         components: components.into_iter().map(|(parts, _)| parts.whole()).collect::<Option<_>>()?,
+        archives: archives.into_iter().map(|(parts, _)| parts.whole()).collect::<Option<_>>()?,
         probes: probes.into_iter().map(|((_, probe), _)| probe).collect::<Option<_>>()?,
     })
 }

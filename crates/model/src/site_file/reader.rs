@@ -119,6 +119,11 @@ impl<'a> TableReader<'a> {
                 );
                 None
             }
+            Err(Wrong::Secret { message, remedy }) => {
+                findings.hide(value.span());
+                self.spans.wrong(findings, key, format!("`{key}` {message}"), remedy);
+                None
+            }
             Err(Wrong::Value { message, remedy, span }) => {
                 findings.add(
                     span.unwrap_or(value.span()),
@@ -168,6 +173,49 @@ impl<'a> TableReader<'a> {
                 None
             }
         }
+    }
+
+    /// Whether nothing stands in the table.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The table `key` of this table, called `title` in messages; nothing when it is not there, and a mistake when there is a
+    /// remedy for that.
+    pub(super) fn inner(
+        &mut self,
+        key: &'static str,
+        title: String,
+        missing: Option<String>,
+        remedy: &str,
+        findings: &mut Findings,
+    ) -> Option<TableReader<'a>> {
+        let Some(value) = self.value(key) else {
+            self.missing.extend(missing.map(|remedy| (key, remedy)));
+            return None;
+        };
+        if let DeValue::Table(entries) = value.get_ref() {
+            return Some(TableReader::new(entries, title, self.spans.path(key), value.span()));
+        }
+        let message = format!("{title} must be a table, and this is {}", type_name(value.get_ref()));
+        self.spans.wrong(findings, key, message, remedy);
+        None
+    }
+
+    /// The same for a table that says where a secret comes from: what stands there instead is not shown.
+    pub(super) fn secret(
+        &mut self,
+        key: &'static str,
+        title: String,
+        missing: Option<String>,
+        remedy: &str,
+        findings: &mut Findings,
+    ) -> Option<TableReader<'a>> {
+        let inner = self.inner(key, title, missing, remedy, findings);
+        if inner.is_none() && self.spans.has(key) {
+            findings.hide(self.spans.of(key));
+        }
+        inner
     }
 
     /// The tables of the list `key`.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Wait;
+use super::{Archive, Wait};
 use crate::{ComponentName, Grade, Level, ProviderKind, SiteCode};
 
 /// A whole site file.
@@ -29,6 +29,9 @@ pub struct SiteFile {
     #[serde(rename = "component")]
     #[schemars(length(min = 1))]
     pub components: Vec<Component>,
+    /// Where its versions are kept.
+    #[serde(rename = "archive", default, skip_serializing_if = "Vec::is_empty")]
+    pub archives: Vec<Archive>,
     /// How to see that the site works, after a recovery.
     #[serde(rename = "probe", default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<Probe>,
@@ -87,6 +90,13 @@ pub struct Destination {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^/"))]
     pub databases: Option<PathBuf>,
+}
+
+impl Destination {
+    /// All folders that it names.
+    pub fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.folder, &self.share, &self.files, &self.databases].into_iter().flatten()
+    }
 }
 
 /// How the backup task behaves.
