@@ -16,6 +16,7 @@ mod pack;
 mod polynomial;
 mod quote;
 mod repository;
+pub mod retention;
 mod save;
 mod secret;
 mod snapshot;

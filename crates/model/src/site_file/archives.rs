@@ -95,7 +95,7 @@ pub struct Keep {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub yearly: Option<u32>,
-    /// All that are no older than this.
+    /// All that are no older than this, measured from the newest complete one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub within: Option<Wait>,
 }
