@@ -1,6 +1,7 @@
 //! The use cases that the command line and, later, the server share: back up, recover, verify, draft a site file. They know
 //! what the site file says and put writers, providers, coordinator and archive together; they know nothing of terminals.
 
+pub mod archive;
 mod assemble;
 mod backup;
 mod error;
