@@ -16,6 +16,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/setfacl", "acl"),
     ("/usr/bin/setfattr", "attr"),
     ("/usr/bin/rsync", "rsync"),
+    ("/usr/bin/restic", "restic"),
     ("/usr/bin/sqlite3", "sqlite3"),
     ("/usr/bin/restic", "restic"),
     ("/usr/bin/systemd-nspawn", "systemd-container"),

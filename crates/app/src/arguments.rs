@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use stillpoint_model::ComponentName;
 
+use crate::archive_arguments::ArchiveArguments;
+
 /// Backs up a whole site at one instant, and brings it back.
 #[derive(Debug, Parser)]
 #[command(name = "stillpoint", version, propagate_version = true, max_term_width = WIDTH_MAX)]
@@ -121,6 +123,8 @@ pub enum Verb {
     Show(SetArguments),
     /// List the backup sets at a destination
     List(ListArguments),
+    /// Keep many versions of the set, encrypted, and bring them back
+    Archive(ArchiveArguments),
     /// Heal what a dead run left: frozen services, snapshots, half-built sets
     Reconcile(ReconcileArguments),
     /// Print a completion script for a shell

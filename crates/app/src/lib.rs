@@ -1,8 +1,10 @@
 //! The command line: arguments, set-up of logging and signals, the terminal, exit codes. One file per verb in `verbs`.
 
+mod archive_arguments;
 mod arguments;
 mod demo;
 mod edge;
+mod qr;
 mod screen;
 mod verbs;
 

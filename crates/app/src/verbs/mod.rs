@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+mod archive;
 mod backup;
 mod config;
 mod init;
@@ -33,6 +34,7 @@ pub fn dispatch(arguments: &Arguments, hook: Arc<dyn ActHook>) -> Answer {
         Verb::Verify(own) => sets::verify(common, own),
         Verb::Show(own) => sets::show(common, own),
         Verb::List(own) => sets::list(common, own),
+        Verb::Archive(own) => archive::archive(common, own),
         Verb::Reconcile(own) => backup::reconcile(common, own),
         Verb::Completions { shell } => pages::completions(*shell),
         Verb::Man(own) => pages::man(own),

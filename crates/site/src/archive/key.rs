@@ -150,9 +150,7 @@ fn from_descriptor(number: u32, what: &str, cancel: &Cancel) -> Result<Secret, S
         .because(error)
     };
     // It is looked at by its name, so that a number that is not open is an error and nothing else.
-    let by_name =
-        rustix::fs::stat(format!("/proc/self/fd/{number}")).map_err(|error| cannot(error.into()))?;
-    drop(by_name);
+    rustix::fs::stat(format!("/proc/self/fd/{number}")).map_err(|error| cannot(error.into()))?;
     // SAFETY: it is open. It belongs to whoever started us: it is only borrowed, for reading, and never closed.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number.cast_signed()) };
     // What we start must not inherit it.

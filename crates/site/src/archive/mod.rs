@@ -1,7 +1,15 @@
 //! The archives of a site: what opens them, what goes in, what stays.
 
+mod init;
 mod key;
+mod keys;
+mod open;
 mod recovery_key;
+mod versions;
 
+pub use init::{MadeArchive, make_archive};
 pub use key::{make_key_file, read_secret};
+pub use keys::{AddedKey, try_recovery_key};
+pub use open::{OpenArchive, find_archive, open_archive};
 pub use recovery_key::{NotARecoveryKey, RecoveryKey};
+pub use versions::{VersionFacts, judge_versions, keep_rules};

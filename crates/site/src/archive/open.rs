@@ -1,0 +1,83 @@
+//! Opening an archive of a site by its name.
+
+use stillpoint_model::site_file::{Archive, ArchiveLocation};
+use stillpoint_model::{Cancel, ErrorKind};
+use stillpoint_repository::store::{LocalStore, Store};
+use stillpoint_repository::{Repository, RepositoryError, Secret};
+
+use super::key::read_secret;
+use super::recovery_key::RecoveryKey;
+use crate::{LoadedSite, SiteError};
+
+/// An archive of the site file, opened with its key.
+#[derive(Debug)]
+pub struct OpenArchive {
+    /// What the site file says of it.
+    pub settings: Archive,
+    /// The repository.
+    pub repository: Repository,
+}
+
+/// The archive with this name; without one, the only one that there is.
+pub fn find_archive<'s>(site: &'s LoadedSite, name: Option<&str>) -> Result<&'s Archive, SiteError> {
+    let archives = &site.file.archives;
+    let names: Vec<&str> = archives.iter().map(|archive| archive.name.as_str()).collect();
+    match (name, archives.as_slice()) {
+        (None, [only]) => Ok(only),
+        (_, []) => {
+            let text = format!("the site file {} has no archive", site.path.display());
+            Err(SiteError::new(ErrorKind::Config, text)
+                .hint("add a table [[archive]]; docs/site-file.md shows how"))
+        }
+        (None, _) => {
+            let text = format!("site {} has several archives", site.file.site.code);
+            Err(SiteError::new(ErrorKind::Usage, text)
+                .hint(format!("say which with --archive: {}", names.join(", "))))
+        }
+        (Some(name), _) => archives.iter().find(|archive| archive.name.as_str() == name).ok_or_else(|| {
+            SiteError::new(ErrorKind::Usage, format!("the site file has no archive {name}"))
+                .hint(format!("its archives are: {}", names.join(", ")))
+        }),
+    }
+}
+
+/// Opens an archive with the key that the site file names.
+pub fn open_archive(settings: &Archive, cancel: &Cancel) -> Result<OpenArchive, SiteError> {
+    let key = read_secret(&settings.key, &format!("the key of archive {}", settings.name), cancel)?;
+    let repository = open_with(settings, &key, cancel)?;
+    Ok(OpenArchive { settings: settings.clone(), repository })
+}
+
+/// Opens it with this key. A recovery key opens it however it was typed.
+pub(super) fn open_with(settings: &Archive, key: &Secret, cancel: &Cancel) -> Result<Repository, SiteError> {
+    let opened = Repository::open(store(settings, cancel)?, key);
+    let refused = match opened {
+        Err(error) if error.kind == ErrorKind::Key => error,
+        other => return other.map_err(|error| about(settings, error)),
+    };
+    let typed = std::str::from_utf8(key.expose()).ok().map(RecoveryKey::parse);
+    match typed {
+        Some(Ok(recovery)) if recovery.password().expose() != key.expose() => {
+            Repository::open(store(settings, cancel)?, recovery.password())
+                .map_err(|error| about(settings, error))
+        }
+        _ => Err(about(settings, refused)),
+    }
+}
+
+/// The store at the place of an archive.
+pub(super) fn store(settings: &Archive, _cancel: &Cancel) -> Result<Box<dyn Store>, SiteError> {
+    match &settings.location {
+        ArchiveLocation::Local(path) => Ok(Box::new(LocalStore::new(path))),
+        other => {
+            let text = format!("archive {}: this build does not reach {other}", settings.name);
+            Err(SiteError::new(ErrorKind::Environment, text).hint("use a local path"))
+        }
+    }
+}
+
+/// An error of the engine, with the name of the archive.
+pub(super) fn about(settings: &Archive, error: RepositoryError) -> SiteError {
+    let RepositoryError { kind, text, hint, .. } = error;
+    SiteError { kind, text: format!("archive {}: {text}", settings.name), hint, source: None }
+}
