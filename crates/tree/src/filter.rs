@@ -40,16 +40,25 @@ impl Filter {
 
     /// Whether the entry is taken. Looks at the folders that it is in, too.
     pub fn takes(&self, path: &RelPath, is_directory: bool) -> bool {
+        self.verdict(path, is_directory) != Verdict::Out
+    }
+
+    /// Whether the entry is taken for its own sake, and not only as a folder on the way to others.
+    pub fn selects(&self, path: &RelPath, is_directory: bool) -> bool {
+        self.verdict(path, is_directory) == Verdict::In
+    }
+
+    fn verdict(&self, path: &RelPath, is_directory: bool) -> Verdict {
         let mut verdict = self.top();
         let bytes = path.as_bytes();
         let ends = bytes.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
         for end in ends {
             verdict = self.judge(&bytes[..end], true, verdict);
             if verdict == Verdict::Out {
-                return false;
+                return verdict;
             }
         }
-        path.is_top() || self.judge(bytes, is_directory, verdict) != Verdict::Out
+        if path.is_top() { verdict } else { self.judge(bytes, is_directory, verdict) }
     }
 
     /// The verdict over the top.
@@ -267,6 +276,19 @@ mod tests {
     fn an_included_name_may_lie_in_any_folder() {
         assert_eq!(taken(&["*.conf"], &[], &["a/", "a/x.conf", "a/x"]), ["a/", "a/x.conf"]);
         assert_eq!(taken(&["{a/b,c}/d"], &[], &["a/", "a/b/", "a/b/d", "a/b/e"]), ["a/", "a/b/", "a/b/d"]);
+    }
+
+    #[test]
+    fn a_folder_on_the_way_is_taken_and_not_selected() {
+        let filter = Filter::new(&["a/b/c".to_owned()], &["d".to_owned()]).unwrap();
+        for (path, is_directory, selected) in
+            [("", true, false), ("a/b", true, false), ("a/b/c", true, true), ("a/b/c/x", false, true)]
+        {
+            let path = RelPath::from_bytes(path.as_bytes().to_vec()).unwrap();
+            assert!(filter.takes(&path, is_directory));
+            assert_eq!(filter.selects(&path, is_directory), selected, "{path}");
+        }
+        assert!(!filter.selects(&RelPath::from_bytes(b"a/b/c/d".to_vec()).unwrap(), false));
     }
 
     #[test]
