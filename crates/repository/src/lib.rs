@@ -2,6 +2,10 @@
 //!
 //! The format is restic's (`doc/design.rst` of its sources); `docs/format.md` says how Stillpoint uses it.
 
+// The files that tests of both kinds share name this crate from outside.
+#[cfg(test)]
+extern crate self as stillpoint_repository;
+
 mod blob;
 mod chunker;
 mod codec;
@@ -16,6 +20,7 @@ mod id;
 mod index;
 mod keys;
 mod location;
+mod lock;
 mod node;
 mod pack;
 mod pairs;
@@ -40,6 +45,7 @@ pub use find::{Found, Standing};
 pub use id::{Id, NotAnId};
 pub use keys::KeyFacts;
 pub use location::{Location, LocationError};
+pub use lock::RepositoryLock;
 pub use node::{Node, NodeKind};
 pub use repository::Repository;
 pub use save::{Content, Part, PartReport, Saved, Saver, SnapshotFacts};
