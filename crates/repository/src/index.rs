@@ -218,6 +218,11 @@ impl Index {
         self.slots(kind).iter().map(move |slot| self.locate(kind, slot))
     }
 
+    /// The place with this number.
+    pub fn place(&self, kind: BlobKind, number: usize) -> Location {
+        self.locate(kind, &self.slots(kind)[number])
+    }
+
     /// The length of a blob's plain text in bytes.
     pub fn plain_bytes(&self, kind: BlobKind, id: &Id) -> Option<u64> {
         self.find(kind, id).next().map(|location| location.blob.plain_bytes())

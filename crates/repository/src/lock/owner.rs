@@ -43,6 +43,14 @@ pub(crate) struct Process {
     started: u64,
 }
 
+/// The machine as our locks name it.
+///
+/// `restic unlock` sends SIGHUP to the process of each lock of its own host, to see whether there is one. That ends whoever does
+/// not expect it. So ours is no host that it knows.
+fn host() -> String {
+    format!("{} (stillpoint)", who::host())
+}
+
 impl LockFile {
     /// A lock of this process, of now.
     pub fn ours(exclusive: bool) -> Self {
@@ -50,7 +58,7 @@ impl LockFile {
         Self {
             time: Moment::now(),
             exclusive,
-            hostname: who::host(),
+            hostname: host(),
             username: who::user(),
             pid: i64::from(pid),
             uid: rustix::process::getuid().as_raw(),
@@ -72,10 +80,9 @@ impl LockFile {
     /// that number here.
     pub fn is_dead(&self) -> bool {
         let Some(pid) = u32::try_from(self.pid).ok().filter(|pid| *pid != 0) else { return false };
-        if self.hostname != who::host() {
-            return false;
-        }
-        let Some(theirs) = &self.process else { return started(pid).is_none() };
+        let Some(theirs) = &self.process else {
+            return self.hostname == who::host() && started(pid).is_none();
+        };
         let Some(ours) = Process::of_pid(std::process::id()) else { return false };
         if theirs.machine != ours.machine {
             return false;
@@ -132,7 +139,7 @@ mod tests {
         let process = Process::of_pid(child.id());
         assert!(process.is_some(), "the system does not tell one process from another");
         let theirs = LockFile { pid: i64::from(child.id()), process, ..ours };
-        let of_restic = LockFile { process: None, ..theirs.clone() };
+        let of_restic = LockFile { process: None, hostname: who::host(), ..theirs.clone() };
         assert!(!theirs.is_dead() && !of_restic.is_dead());
         child.kill().unwrap();
         // It is dead as soon as it has ended, also while nobody has asked for its exit status.
@@ -154,7 +161,9 @@ mod tests {
         assert!(other(&|process| process.boot = "another".into()));
         assert!(!other(&|process| process.machine = "another".into()));
         assert!(!other(&|process| process.pid_namespace = "another".into()));
-        assert!(!LockFile { hostname: "another".into(), ..ours.clone() }.is_dead());
-        assert!(!LockFile { pid: -1, ..ours }.is_dead());
+        let of_restic = LockFile { process: None, pid: 0x3fff_ffff, hostname: who::host(), ..ours.clone() };
+        assert!(of_restic.is_dead());
+        assert!(!LockFile { hostname: "another".into(), ..of_restic.clone() }.is_dead());
+        assert!(!LockFile { pid: -1, ..of_restic }.is_dead());
     }
 }
