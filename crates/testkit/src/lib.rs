@@ -15,6 +15,7 @@ mod loop_mount;
 mod machine;
 mod postgres_cluster;
 pub mod program;
+pub mod servers;
 mod small_disk;
 
 pub use cgroup::{Cgroup, CgroupFreezer};

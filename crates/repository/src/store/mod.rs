@@ -5,9 +5,13 @@
 
 mod credentials;
 mod error;
+mod http;
 mod local;
 mod memory;
+mod open;
 mod patience;
+mod rest;
+mod s3;
 mod sftp;
 
 use std::fmt;
@@ -19,7 +23,10 @@ pub use credentials::Credentials;
 pub use error::{StoreError, StoreErrorKind};
 pub use local::LocalStore;
 pub use memory::MemoryStore;
+pub use open::{open, open_with};
 pub use patience::Patience;
+pub use rest::RestStore;
+pub use s3::{S3Place, S3Store};
 pub use sftp::{SftpPlace, SftpStore};
 
 /// The kinds of files of which there may be many.

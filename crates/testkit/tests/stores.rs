@@ -1,0 +1,147 @@
+//! The contract of stores, held by those on other machines, each against a real server.
+
+#[path = "../../repository/tests/support/contract.rs"]
+mod contract;
+
+use std::path::Path;
+
+use contract::{Place, holds};
+use stillpoint_repository::store::{Credentials, Store, open};
+use stillpoint_repository::{Id, Location};
+use stillpoint_testkit::servers::{RestServer, SeaweedFs, Sshd};
+
+fn opened(address: &str, credentials: &Credentials) -> Box<dyn Store> {
+    let location: Location = address.parse().unwrap();
+    open(&location, credentials).unwrap()
+}
+
+fn new_name() -> String {
+    Id::random().unwrap().short()
+}
+
+struct OverSsh {
+    server: Sshd,
+    folder: tempfile::TempDir,
+}
+
+impl OverSsh {
+    fn credentials(&self) -> Credentials {
+        Credentials {
+            identity_file: Some(self.server.identity()),
+            known_hosts_file: Some(self.server.known_hosts()),
+            ssh: ["ssh", "-F", "none"].map(Into::into).to_vec(),
+            ..Credentials::default()
+        }
+    }
+
+    fn at(&self, folder: &Path) -> Box<dyn Store> {
+        opened(&self.server.address(folder), &self.credentials())
+    }
+}
+
+impl Place for OverSsh {
+    fn fresh(&self) -> Box<dyn Store> {
+        let store = self.at(&self.folder.path().join("with a space").join(new_name()));
+        store.create().unwrap();
+        store
+    }
+
+    fn nowhere(&self) -> Option<Box<dyn Store>> {
+        // A disk that is not mounted leaves an empty folder.
+        let empty = self.folder.path().join(new_name());
+        std::fs::create_dir(&empty).unwrap();
+        Some(self.at(&empty))
+    }
+
+    fn litter(&self, store: &dyn Store) {
+        let root = &store.name()[store.name().find("//").unwrap() + 2..];
+        let root = &root[root.find("//").unwrap() + 1..];
+        litter(Path::new(root));
+    }
+}
+
+/// What lies about in folders of repositories.
+fn litter(root: &Path) {
+    let id = Id::of(b"litter");
+    for path in [
+        format!("keys/{id}-tmp-0123456789abcdef"),
+        format!("data/00/{id}-tmp-0123456789abcdef"),
+        "data/note".to_owned(),
+        format!("index/.{id}"),
+    ] {
+        std::fs::write(root.join(path), "litter").unwrap();
+    }
+    std::fs::create_dir(root.join(format!("snapshots/{id}"))).unwrap();
+}
+
+#[test]
+fn sftp_keeps_the_contract() {
+    let place = OverSsh { server: Sshd::start(), folder: tempfile::tempdir().unwrap() };
+    holds(&place);
+}
+
+struct OverRest {
+    server: RestServer,
+    credentials: Credentials,
+}
+
+impl Place for OverRest {
+    fn fresh(&self) -> Box<dyn Store> {
+        let store = opened(&self.server.address(&format!("sites/{}", new_name())), &self.credentials);
+        store.create().unwrap();
+        store
+    }
+
+    fn nowhere(&self) -> Option<Box<dyn Store>> {
+        Some(opened(&self.server.address(&new_name()), &self.credentials))
+    }
+
+    fn excludes(&self) -> bool {
+        // This server replaces; that of restic does not.
+        false
+    }
+}
+
+#[test]
+fn a_rest_server_keeps_the_contract() {
+    holds(&OverRest { server: RestServer::start(), credentials: Credentials::default() });
+}
+
+#[test]
+fn a_rest_server_with_a_password_and_tls_keeps_the_contract() {
+    let server = RestServer::secured();
+    let credentials = Credentials {
+        user: Some(RestServer::USER.to_owned()),
+        password: Some(RestServer::PASSWORD.to_owned()),
+        ca_certificate_file: Some(server.authority()),
+        ..Credentials::default()
+    };
+    holds(&OverRest { server, credentials });
+}
+
+struct OverS3(SeaweedFs);
+
+fn s3_credentials() -> Credentials {
+    Credentials {
+        access_key_id: Some(SeaweedFs::KEY.to_owned()),
+        secret_access_key: Some(SeaweedFs::SECRET.to_owned()),
+        ..Credentials::default()
+    }
+}
+
+impl Place for OverS3 {
+    fn fresh(&self) -> Box<dyn Store> {
+        let store = opened(&self.0.address(&format!("sites/{}", new_name())), &s3_credentials());
+        store.create().unwrap();
+        store
+    }
+
+    fn nowhere(&self) -> Option<Box<dyn Store>> {
+        Some(opened(&format!("s3:{}/no-such-bucket/site", self.0.endpoint()), &s3_credentials()))
+    }
+}
+
+#[test]
+fn s3_keeps_the_contract() {
+    holds(&OverS3(SeaweedFs::start()));
+}
