@@ -80,6 +80,7 @@ impl SeaweedFs {
             "-filer",
             "-s3",
             "-s3.port.iceberg=0",
+            "-s3.autoCreateBucket=false",
             "-s3.port.lance=0",
         ]);
         for (part, port) in &self.ports {
@@ -114,6 +115,7 @@ impl SeaweedFs {
     fn curl(&self, options: &[&str], path: &str) -> bool {
         let mut command = Command::new(require_program("curl", "curl"));
         command.args(["--silent", "--fail", "--max-time", "30", "--aws-sigv4", "aws:amz:us-east-1:s3"]);
+        command.args(["--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]);
         command.arg("--user").arg(format!("{}:{}", Self::KEY, Self::SECRET)).args(options);
         command.arg(format!("{}/{path}", self.endpoint()));
         let finished = finish(&mut command);
