@@ -5,6 +5,9 @@
 
 mod credentials;
 mod error;
+#[cfg(any(test, feature = "faults"))]
+#[doc(hidden)]
+pub mod faulty;
 mod http;
 mod local;
 mod memory;

@@ -212,7 +212,7 @@ impl SftpStore {
         let is_repository = self.has_config(session)?;
         if kind == FileKind::Pack {
             folders.clear();
-            files::list(session, &[top.clone()], is_repository, &mut |name, facts| {
+            files::list(session, std::slice::from_ref(&top), is_repository, &mut |name, facts| {
                 if let Some(name) = std::str::from_utf8(name).ok().filter(|name| !name.starts_with('.'))
                     && facts.is_folder()
                 {
