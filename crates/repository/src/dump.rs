@@ -65,20 +65,8 @@ impl Contents {
             }
             drop(waiting);
             scope.spawn(move || self.plan(blobs, &jobs, &turns));
-            let mut written = 0;
-            for turn in &in_order {
-                watcher.check()?;
-                let parts = turn.recv().map_err(|_| RepositoryError::cancelled())??;
-                for part in parts {
-                    out.write_all(&part).map_err(|error| {
-                        let text = format!("the content could not be written out: {error}");
-                        RepositoryError::new(ErrorKind::Environment, text)
-                    })?;
-                    written += part.len() as u64;
-                    watcher.advance(Amount { items: 0, bytes: part.len() as u64 });
-                }
-            }
-            Ok(written)
+            // It takes the receiver: when it ends early, so does the planning, and with that the fetching.
+            write_in_order(in_order, out, watcher)
         })
     }
 
@@ -119,4 +107,26 @@ impl Contents {
         })?;
         Ok(parts)
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "its end tells the planner to end")]
+fn write_in_order(
+    turns: Receiver<Receiver<Plain>>,
+    out: &mut dyn Write,
+    watcher: &dyn Watcher,
+) -> Result<u64, RepositoryError> {
+    let mut written = 0;
+    for turn in &turns {
+        watcher.check()?;
+        let parts = turn.recv().map_err(|_| RepositoryError::cancelled())??;
+        for part in parts {
+            out.write_all(&part).map_err(|error| {
+                let text = format!("the content could not be written out: {error}");
+                RepositoryError::new(ErrorKind::Environment, text)
+            })?;
+            written += part.len() as u64;
+            watcher.advance(Amount { items: 0, bytes: part.len() as u64 });
+        }
+    }
+    Ok(written)
 }

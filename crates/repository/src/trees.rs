@@ -138,7 +138,8 @@ pub(crate) fn damaged_folder(id: &Id, why: &str) -> RepositoryError {
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
     text: Vec<u8>,
-    at: usize,
+    /// Where the next one begins; nothing behind the last.
+    at: Option<usize>,
     /// All of them, when the text has another form than the one that everybody writes.
     parsed: VecDeque<Node>,
 }
@@ -149,29 +150,24 @@ const BEGIN: &[u8] = b"{\"nodes\":[";
 impl Nodes {
     fn new(text: Vec<u8>) -> Result<Self, String> {
         if text.starts_with(BEGIN) {
-            return Ok(Self { text, at: BEGIN.len(), parsed: VecDeque::new() });
+            return Ok(Self { text, at: Some(BEGIN.len()), parsed: VecDeque::new() });
         }
         let tree: Tree = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
         Ok(Self { parsed: tree.nodes.into(), ..Self::default() })
     }
 
-    fn parse_next(&mut self) -> Result<Option<Node>, String> {
-        let failed = |error: serde_json::Error| error.to_string();
-        let rest = &self.text[self.at..];
+    fn parse(&mut self, at: usize) -> Result<Option<Node>, String> {
+        let rest = self.text.get(at..).unwrap_or_default();
         match rest.first() {
             Some(b'{') => {}
-            Some(b']') => {
-                self.at = self.text.len();
-                return if rest.trim_ascii_end() == b"]}" { Ok(None) } else { Err("it ends oddly".into()) };
-            }
+            Some(b']') if rest.trim_ascii_end() == b"]}" => return Ok(None),
+            Some(b']') => return Err("it ends oddly".into()),
             _ => return Err("it ends in the middle".into()),
         }
         let mut values = Deserializer::from_slice(rest).into_iter::<Node>();
-        let node = values.next().ok_or("it ends in the middle")?.map_err(failed)?;
-        self.at += values.byte_offset();
-        if self.text.get(self.at) == Some(&b',') {
-            self.at += 1;
-        }
+        let node = values.next().ok_or("it ends in the middle")?.map_err(|error| error.to_string())?;
+        let end = at + values.byte_offset();
+        self.at = Some(if self.text.get(end) == Some(&b',') { end + 1 } else { end });
         Ok(Some(node))
     }
 }
@@ -183,14 +179,8 @@ impl Iterator for Nodes {
         if let Some(node) = self.parsed.pop_front() {
             return Some(Ok(node));
         }
-        if self.at >= self.text.len() {
-            return None;
-        }
-        let next = self.parse_next();
-        if next.is_err() {
-            self.at = self.text.len();
-        }
-        next.transpose()
+        let at = self.at.take()?;
+        self.parse(at).transpose()
     }
 }
 
