@@ -48,7 +48,7 @@ pub use location::{Location, LocationError};
 pub use lock::RepositoryLock;
 pub use node::{Node, NodeKind};
 pub use repository::Repository;
-pub use save::{Content, Part, PartReport, Saved, Saver, SnapshotFacts};
+pub use save::{Content, Part, PartReport, Recording, Saved, Saver, SnapshotFacts};
 pub use secret::Secret;
 pub use snapshot::{HOLD_TAG, Snapshot, Summary};
 pub use time::Moment;

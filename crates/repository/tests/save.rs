@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use stillpoint_model::ErrorKind;
 use stillpoint_repository::store::LocalStore;
-use stillpoint_repository::{Content, Repository, Saver, Secret, Unwatched};
+use stillpoint_repository::{Content, Recording, Repository, Saver, Secret, Unwatched};
 use stillpoint_tree::{Entry, Filter, Kind, RelPath};
 use support::{create, differences, facts, noise, open, relative, restic, save};
 
@@ -227,4 +227,66 @@ fn a_repository_is_never_made_over_another() {
     let again = Repository::create(Box::new(LocalStore::new(folder.path())), &support::secret(), "test");
     assert_eq!(again.unwrap_err().kind, ErrorKind::WouldOverwrite);
     assert_eq!(std::fs::read(folder.path().join("config")).unwrap(), config);
+}
+
+/// What the list says, without what depends on when it was made.
+fn listed(path: &std::path::Path) -> Vec<Entry> {
+    let entries = stillpoint_tree::IndexReader::open(path).unwrap().map(Result::unwrap);
+    let settled = |mut entry: Entry| {
+        if let Some(origin) = &mut entry.origin {
+            origin.settled = true;
+        }
+        // Only the first name of a file tells its hash.
+        if let (Kind::File(facts), true) = (&mut entry.kind, entry.hard_link.is_some()) {
+            facts.sha256 = None;
+        }
+        entry
+    };
+    entries.map(settled).collect()
+}
+
+#[test]
+fn a_part_lists_what_it_takes_with_the_hashes_also_of_what_it_does_not_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    support::plant_everything(&source);
+    let expected = folder.path().join("expected");
+    let mut index = stillpoint_tree::IndexAppender::create(&expected).unwrap();
+    struct Quiet;
+    impl stillpoint_tree::Progress for Quiet {
+        fn advance(&self, _files: u64, _bytes: u64) -> bool {
+            true
+        }
+    }
+    stillpoint_tree::index_tree(&source, &Filter::default(), &mut index, true, 2, &Quiet).unwrap();
+    index.finish().unwrap();
+    let repository = create(&folder.path().join("archive"));
+    let mut before = None;
+    for number in 0..3 {
+        let list = folder.path().join(format!("list{number}"));
+        let parent = repository.snapshots().unwrap().pop();
+        let saver = Saver::begin(&repository, parent, Arc::new(Unwatched)).unwrap();
+        let recording = Recording { list: list.clone(), before: before.take() };
+        let mut part = saver.part_with_list(&relative("SiteServer/app"), recording).unwrap();
+        part.tree(&source, Filter::default(), None).unwrap();
+        part.end().unwrap();
+        let saved = saver.finish(&facts(number)).unwrap();
+        assert!(number == 0 || saved.added_bytes < 4_000, "{saved:?}");
+        assert_eq!(listed(&list), listed(&expected), "{number}");
+        before = Some((list, RelPath::top()));
+    }
+}
+
+#[test]
+fn a_part_in_another_part_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = create(&folder.path().join("archive"));
+    let saver = Saver::begin(&repository, None, Arc::new(Unwatched)).unwrap();
+    for at in ["a", "a/b"] {
+        let mut part = saver.part(&relative(at)).unwrap();
+        part.tree(folder.path(), Filter::new(&[], &["archive".into()]).unwrap(), None).unwrap();
+        part.end().unwrap();
+    }
+    assert_eq!(saver.finish(&facts(1)).unwrap_err().kind, ErrorKind::Bug);
+    assert!(repository.snapshots().unwrap().is_empty());
 }

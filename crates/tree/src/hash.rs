@@ -61,6 +61,86 @@ impl ContentHash {
     }
 }
 
+/// Takes content whose length nobody knows before its end, and hashes it by the rule of its length.
+#[derive(Debug)]
+pub struct StreamHash {
+    size: u64,
+    /// Until it is too long for it.
+    plain: Option<Sha256>,
+    block: Sha256,
+    filled: u64,
+    block_is_zero: bool,
+    /// Number and hash of the blocks that are not all zeros: 40 bytes for each MiB.
+    blocks: Vec<(u64, [u8; 32])>,
+}
+
+impl Default for StreamHash {
+    fn default() -> Self {
+        Self {
+            size: 0,
+            plain: Some(Sha256::new()),
+            block: Sha256::new(),
+            filled: 0,
+            block_is_zero: true,
+            blocks: Vec::new(),
+        }
+    }
+}
+
+impl StreamHash {
+    /// Takes bytes.
+    pub fn take(&mut self, mut bytes: &[u8]) {
+        if let Some(plain) = &mut self.plain {
+            plain.update(bytes);
+        }
+        while !bytes.is_empty() {
+            // At most the length of the slice.
+            let some = (BLOCK_BYTES - self.filled).min(bytes.len() as u64) as usize;
+            let (now, later) = bytes.split_at(some);
+            self.block.update(now);
+            self.block_is_zero &= now.iter().fold(0, |all, byte| all | byte) == 0;
+            self.filled += some as u64;
+            self.size += some as u64;
+            if self.filled == BLOCK_BYTES {
+                self.end_block();
+            }
+            bytes = later;
+        }
+        if self.size >= BLOCK_RULE_SIZE {
+            self.plain = None;
+        }
+    }
+
+    fn end_block(&mut self) {
+        let hash = std::mem::take(&mut self.block).finalize();
+        if !self.block_is_zero {
+            self.blocks.push(((self.size - 1) / BLOCK_BYTES, hash.into()));
+        }
+        self.filled = 0;
+        self.block_is_zero = true;
+    }
+
+    /// The facts of what was taken.
+    #[must_use]
+    pub fn finish(mut self) -> crate::FileFacts {
+        let size = self.size;
+        if let Some(plain) = self.plain {
+            return crate::FileFacts { size, sha256: Some(plain.finalize().into()) };
+        }
+        if self.filled > 0 {
+            self.end_block();
+        }
+        let mut all = Sha256::new();
+        all.update(BLOCK_RULE_NAME);
+        all.update(size.to_le_bytes());
+        for (number, hash) in &self.blocks {
+            all.update(number.to_le_bytes());
+            all.update(hash);
+        }
+        crate::FileFacts { size, sha256: Some(all.finalize().into()) }
+    }
+}
+
 fn update_with_zeros(hash: &mut Sha256, mut count: u64) {
     while count > 0 {
         let some = count.min(ZEROS.len() as u64);
@@ -166,6 +246,19 @@ mod tests {
         Sha256::digest(text).into()
     }
 
+    #[test]
+    fn a_stream_has_the_hash_that_a_file_of_its_length_has() {
+        let content = sample();
+        let mut stream = StreamHash::default();
+        content.chunks(77_777).for_each(|some| stream.take(some));
+        let size = content.len() as u64;
+        assert_eq!(stream.finish(), crate::FileFacts { size, sha256: Some(Sha256::digest(&content).into()) });
+        // As if it were longer than the plain rule allows.
+        let mut stream = StreamHash { plain: None, ..StreamHash::default() };
+        content.chunks(77_777).for_each(|some| stream.take(some));
+        assert_eq!(stream.finish().sha256, Some(by_the_document(&content)));
+    }
+
     fn sample() -> Vec<u8> {
         let mut content = vec![0; 5 * (1 << 20) + 77];
         for at in [1, (1 << 20) - 1, 3 << 20, (3 << 20) + 5000, (5 << 20) + 76] {
@@ -190,8 +283,10 @@ mod tests {
     fn holes_and_zeros_hash_alike() {
         let content = sample();
         for step in [1, 4096, 65_536, 3 << 20] {
-            for mut hash in [ContentHash::Blocks(BlockHash::new(content.len() as u64)), ContentHash::new(0)] {
-                let plain = matches!(hash, ContentHash::Plain(_));
+            for mut hash in
+                [ContentHash(Rule::Blocks(BlockHash::new(content.len() as u64))), ContentHash::new(0)]
+            {
+                let plain = matches!(hash, ContentHash(Rule::Plain(_)));
                 for piece in content.chunks(step) {
                     if piece.iter().all(|&b| b == 0) {
                         hash.take_zeros(piece.len() as u64)
@@ -208,7 +303,7 @@ mod tests {
 
     #[test]
     fn only_big_files_use_the_block_rule() {
-        assert!(matches!(ContentHash::new(BLOCK_RULE_SIZE - 1), ContentHash::Plain(_)));
-        assert!(matches!(ContentHash::new(BLOCK_RULE_SIZE), ContentHash::Blocks(_)));
+        assert!(matches!(ContentHash::new(BLOCK_RULE_SIZE - 1), ContentHash(Rule::Plain(_))));
+        assert!(matches!(ContentHash::new(BLOCK_RULE_SIZE), ContentHash(Rule::Blocks(_))));
     }
 }

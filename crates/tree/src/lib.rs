@@ -31,7 +31,7 @@ pub use copy_entry::{EntryCopier, copy_entry};
 pub use entry::{Entry, FileFacts, Kind, Origin, Timestamp, Xattr};
 pub use error::{FileProblem, TreeError};
 pub use filter::Filter;
-pub use hash::{BLOCK_RULE_SIZE, ContentHash};
+pub use hash::{BLOCK_RULE_SIZE, ContentHash, StreamHash};
 pub use index::{IndexAppender, IndexReader};
 pub use mirror::{
     Baseline, MirrorOptions, MirrorReport, Progress, Transfer, begin_of_now, index_tree, mirror,

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use stillpoint_tree::{FileProblem, RelPath};
+use stillpoint_tree::{Entry, FileProblem, IndexAppender, RelPath};
 
 use super::engine::Engine;
 use super::packer::OpenPack;
 use super::upload::Ended;
-use super::work::Done;
+use super::work::{Done, Placed};
 use crate::blob::BlobKind;
 use crate::id::Id;
 use crate::node::{Node, NodeKind};
@@ -55,11 +55,13 @@ pub(crate) struct Builder<'e> {
     first_names: HashMap<RelPath, (Vec<Id>, u64, u64)>,
     /// In place of the number of the device: tells the names of one file apart from those of another part.
     device: u64,
+    /// The list of what is in the part, when it makes one.
+    list: Option<IndexAppender>,
     pub report: PartReport,
 }
 
 impl<'e> Builder<'e> {
-    pub fn new(engine: &'e Engine, device: u64) -> Self {
+    pub fn new(engine: &'e Engine, device: u64, list: Option<IndexAppender>) -> Self {
         Self {
             engine,
             pack: engine.borrow_pack(BlobKind::Tree),
@@ -68,6 +70,7 @@ impl<'e> Builder<'e> {
             blobs: Vec::new(),
             first_names: HashMap::new(),
             device,
+            list,
             report: PartReport::default(),
         }
     }
@@ -86,16 +89,17 @@ impl<'e> Builder<'e> {
                 }
                 Ok(())
             }
-            Done::Node { path, node, has_more_names } => self.node(path, node, has_more_names),
-            Done::FileEnd { path, mut node, has_more_names } => {
-                node.content = Some(std::mem::take(&mut self.blobs));
-                self.node(path, node, has_more_names)
+            Done::Node { path, placed } => self.node(path, placed),
+            Done::FileEnd { path, mut placed } => {
+                placed.node.content = Some(std::mem::take(&mut self.blobs));
+                self.node(path, placed)
             }
-            Done::LaterName { path, node, first } => self.later_name(path, node, &first),
+            Done::LaterName { path, placed, first } => self.later_name(path, placed, &first),
         }
     }
 
-    fn node(&mut self, path: RelPath, mut node: Node, has_more_names: bool) -> Result<(), Ended> {
+    fn node(&mut self, path: RelPath, placed: Placed) -> Result<(), Ended> {
+        let Placed { mut node, has_more_names, record } = placed;
         match node.kind {
             NodeKind::Dir => self.report.folders += 1,
             NodeKind::File => {
@@ -109,10 +113,21 @@ impl<'e> Builder<'e> {
             let kept = (node.blobs().to_vec(), node.inode, node.size);
             self.first_names.insert(path.clone(), kept);
         }
+        self.record(record)?;
         self.place(path, node)
     }
 
-    fn later_name(&mut self, path: RelPath, mut node: Node, first: &RelPath) -> Result<(), Ended> {
+    /// Lists the entry, when the part makes a list.
+    fn record(&mut self, record: Option<Box<Entry>>) -> Result<(), Ended> {
+        let Some((list, entry)) = self.list.as_mut().zip(record) else { return Ok(()) };
+        list.append(&entry).map_err(|error| {
+            self.engine.fail(super::feed::failed(error));
+            Ended
+        })
+    }
+
+    fn later_name(&mut self, path: RelPath, placed: Placed, first: &RelPath) -> Result<(), Ended> {
+        let Placed { mut node, record, .. } = placed;
         let Some((blobs, inode, size)) = self.first_names.get(first) else {
             // The first could not be read, so neither could this one.
             let text = format!("it is another name of {}, which is left out", first.as_path().display());
@@ -124,6 +139,7 @@ impl<'e> Builder<'e> {
         }
         let inode = node.inode;
         self.name_one_of_several(&mut node, inode);
+        self.record(record)?;
         self.place(path, node)
     }
 
@@ -180,6 +196,12 @@ impl<'e> Builder<'e> {
             self.close()?;
         }
         self.engine.return_pack(self.pack);
+        if let Some(list) = self.list.take() {
+            list.finish().map_err(|error| {
+                self.engine.fail(super::feed::failed(error));
+                Ended
+            })?;
+        }
         Ok((self.top, self.report))
     }
 }

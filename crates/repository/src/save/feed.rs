@@ -10,7 +10,7 @@ use stillpoint_tree::{Entry, Filter, IndexReader, Kind, Opener, RelPath, Timesta
 use super::part::{Content, Part};
 use crate::error::RepositoryError;
 
-fn failed(error: TreeError) -> RepositoryError {
+pub(super) fn failed(error: TreeError) -> RepositoryError {
     let kind = match error {
         TreeError::Damaged { .. } => ErrorKind::Damaged,
         _ => ErrorKind::Component,

@@ -15,6 +15,8 @@ mod feed;
 pub(crate) mod packer;
 mod parent;
 mod part;
+mod record;
+mod source;
 pub(crate) mod upload;
 mod work;
 
@@ -41,6 +43,7 @@ use upload::{lock, spawn};
 
 pub use builder::PartReport;
 pub use part::{Content, Part};
+pub use record::Recording;
 
 /// Said when work ended and nobody said why.
 const STORE_FAILED: &str = "the archive could not store what was saved";
@@ -141,12 +144,25 @@ impl Saver {
     ///
     /// There is one already, or the system starts no more threads.
     pub fn part(&self, at: &RelPath) -> Result<Part, RepositoryError> {
+        self.begin_part(at, None)
+    }
+
+    /// The same, and all that the part takes is listed, in the form of `docs/format-entries.md`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`part`](Self::part), and when the list cannot be written.
+    pub fn part_with_list(&self, at: &RelPath, recording: Recording) -> Result<Part, RepositoryError> {
+        self.begin_part(at, Some(recording))
+    }
+
+    fn begin_part(&self, at: &RelPath, recording: Option<Recording>) -> Result<Part, RepositoryError> {
         if lock(&self.parts).insert(at.clone(), State::Begun).is_some() {
             let text = format!("the part {} was begun twice", at.as_path().display());
             return Err(RepositoryError::new(ErrorKind::Bug, text));
         }
         let registered = Registered { parts: Arc::clone(&self.parts), at: at.clone() };
-        Part::begin(&self.engine, self.jobs.clone(), at, self.parent_of(at), registered)
+        Part::begin(&self.engine, self.jobs.clone(), at, self.parent_of(at), registered, recording)
     }
 
     /// What the version before has at the place of a part.
@@ -299,6 +315,10 @@ fn compose(
 fn store_above(engine: &Engine, above: Above, like: &Entry) -> Result<Id, RepositoryError> {
     let mut nodes = above.tops;
     for (name, folder) in above.folders {
+        if nodes.contains_key(&name) {
+            let text = format!("a part lies in the part {}", String::from_utf8_lossy(&name));
+            return Err(RepositoryError::new(ErrorKind::Bug, text));
+        }
         let mut node = Node::of_entry(like, &name);
         node.subtree = Some(store_above(engine, folder, like)?);
         nodes.insert(name, node);

@@ -1,19 +1,23 @@
 //! One part of a version: a tree of entries in canonical order, or a single file.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use stillpoint_model::ErrorKind;
-use stillpoint_tree::{ContentHash, Entry, FileProblem, Kind, Opener, RelPath, Timestamp};
+use stillpoint_tree::{
+    ContentHash, Entry, FileProblem, IndexAppender, Kind, Opener, RelPath, StreamHash, Timestamp,
+};
 
 use super::builder::{Builder, PartReport};
 use super::engine::{Engine, Job};
 use super::parent::{ParentCursor, is_unchanged};
+use super::record::{KnownHashes, Recording};
+use super::source::{HoleReader, Plain, Source};
 use super::upload::{Ended, spawn};
-use super::work::{Done, Item, SmallFile, problem_of};
+use super::work::{Done, Item, Placed, SmallFile, problem_of};
 use crate::chunker::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
 use crate::error::RepositoryError;
 use crate::node::Node;
@@ -59,6 +63,8 @@ pub struct Part {
     name: Vec<u8>,
     registered: super::Registered,
     buffer: Vec<u8>,
+    recording: bool,
+    known: Option<KnownHashes>,
 }
 
 impl Part {
@@ -68,11 +74,15 @@ impl Part {
         at: &RelPath,
         parent: Option<Node>,
         registered: super::Registered,
+        recording: Option<Recording>,
     ) -> Result<Self, RepositoryError> {
+        let list = recording.as_ref().map(|recording| IndexAppender::create(&recording.list));
+        let list = list.transpose().map_err(super::feed::failed)?;
+        let known = recording.as_ref().and_then(|recording| KnownHashes::open(recording.before.as_ref()?));
         let (turns, waiting) = bounded::<Receiver<Vec<Done>>>(TURNS_WAITING);
         let device = device_of(at);
         let shared = Arc::clone(engine);
-        let builder = spawn("folders", move || build(&shared, device, &waiting))?;
+        let builder = spawn("folders", move || build(&shared, device, list, &waiting))?;
         Ok(Self {
             engine: Arc::clone(engine),
             jobs,
@@ -84,6 +94,8 @@ impl Part {
             name: at.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec(),
             registered,
             buffer: Vec::new(),
+            recording: recording.is_some(),
+            known,
         })
     }
 
@@ -104,76 +116,110 @@ impl Part {
             Some(name) if !name.is_empty() => name,
             _ => &self.name,
         };
-        let mut node = Node::of_entry(entry, name);
+        let node = Node::of_entry(entry, name);
         let before = self.parent.find(&self.engine, &path);
+        let hash_before = self.known.as_mut().and_then(|known| known.find(entry));
+        let record = self.recording.then(|| Box::new(entry.clone()));
+        let mut placed = Placed { node, has_more_names, record };
         if let Some(first) = &entry.hard_link {
-            let done = Done::LaterName { path, node, first: first.clone() };
-            return self.give(Item::Ready(done), 0);
+            return self.give(Item::Ready(Done::LaterName { path, placed, first: first.clone() }), 0);
         }
-        match content {
-            Content::None => self.give(Item::Ready(Done::Node { path, node, has_more_names }), 0),
-            Content::Stream(stream) => self.stream(path, node, stream),
-            Content::Stored { place, at } => {
-                if let Some(before) = before.filter(|before| is_unchanged(&self.engine, entry, before)) {
-                    self.engine.watcher.advance(Amount { items: 1, bytes: node.size });
-                    node.content = before.content;
-                    return self.give(Item::Ready(Done::Node { path, node, has_more_names }), 0);
-                }
-                let sha256 = if let Kind::File(facts) = &entry.kind { facts.sha256 } else { None };
-                let size = node.size;
-                let file =
-                    SmallFile { place: Arc::clone(place), stored: at, path, node, sha256, has_more_names };
-                if size > CHUNK_BYTES_MIN as u64 {
-                    return self.big_file(file);
-                }
-                self.engine.watcher.advance(Amount { items: 1, bytes: size });
-                self.give(Item::File(Box::new(file)), size)
-            }
+        let (place, at) = match content {
+            Content::None => return self.give(Item::Ready(Done::Node { path, placed }), 0),
+            Content::Stream(stream) => return self.stream(path, placed, stream),
+            Content::Stored { place, at } => (place, at),
+        };
+        if let Some(before) = before.filter(|before| is_unchanged(&self.engine, entry, before))
+            && let Some(hash) = self.hash_of_unchanged(&before, hash_before)
+        {
+            self.engine.watcher.advance(Amount { items: 1, bytes: placed.node.size });
+            placed.node.content = before.content;
+            placed.set_hash(hash);
+            return self.give(Item::Ready(Done::Node { path, placed }), 0);
+        }
+        let sha256 = if let Kind::File(facts) = &entry.kind { facts.sha256 } else { None };
+        let size = placed.node.size;
+        let file = SmallFile { place: Arc::clone(place), stored: at, path, placed, sha256 };
+        if size > CHUNK_BYTES_MIN as u64 {
+            return self.big_file(file);
+        }
+        self.engine.watcher.advance(Amount { items: 1, bytes: size });
+        self.give(Item::File(Box::new(file)), size)
+    }
+
+    /// The hash of a file that is not read again, for the list: that of its only blob, or the one in the list before.
+    fn hash_of_unchanged(&self, before: &Node, known: Option<[u8; 32]>) -> Option<[u8; 32]> {
+        match before.blobs() {
+            // Nobody asks for it.
+            _ if !self.recording => Some([0; 32]),
+            [] => Some(*crate::Id::of(b"").as_bytes()),
+            [only] => Some(*only.as_bytes()),
+            _ => known,
         }
     }
 
     /// Cuts a file that is longer than the shortest chunk.
     fn big_file(&mut self, file: SmallFile) -> Result<(), RepositoryError> {
-        let SmallFile { place, stored, path, node, sha256, has_more_names } = file;
+        let SmallFile { place, stored, path, mut placed, sha256 } = file;
+        let size = placed.node.size;
         let at = path.clone();
         let problem = |text| Item::Ready(Done::Problem(FileProblem { path: at, text }));
-        let opened = match place.another().open(&stored, node.size) {
+        let opened = match place.another().open(&stored, size) {
             Ok(opened) => opened,
             Err(error) => return self.give(problem(problem_of(error)), 0),
         };
-        let mut hash = sha256.map(|_| ContentHash::new(node.size));
-        let read = match self.chunks(&mut HoleReader::new(opened), node.size, hash.as_mut()) {
+        let hashed = self.recording || sha256.is_some();
+        let mut hash = hashed.then(|| ContentHash::new(size));
+        let mut take = |bytes: &[u8]| {
+            if let Some(hash) = &mut hash {
+                hash.take(bytes);
+            }
+        };
+        let read = match self.chunks(&mut HoleReader::new(opened), size, &mut take) {
             Ok(read) => read,
             Err(ChunkError::Read(error)) => return self.give(problem(format!("cannot read it: {error}")), 0),
             Err(ChunkError::Ended(error)) => return Err(error),
         };
-        if read != node.size {
-            let reason = format!("it had {} bytes, and {read} were read", node.size);
-            return self.give(problem(reason), 0);
+        if read != size {
+            return self.give(problem(format!("it had {size} bytes, and {read} were read")), 0);
         }
-        if sha256.is_some() && hash.map(ContentHash::finish) != sha256 {
-            return self.give(problem("its content is not what was stored (the hashes differ)".into()), 0);
+        if let Some(hash) = hash.map(ContentHash::finish) {
+            if sha256.is_some_and(|wanted| wanted != hash) {
+                return self
+                    .give(problem("its content is not what was stored (the hashes differ)".into()), 0);
+            }
+            placed.set_hash(hash);
         }
         self.engine.watcher.advance(Amount { items: 1, bytes: 0 });
-        self.give(Item::Ready(Done::FileEnd { path, node, has_more_names }), 0)
+        self.give(Item::Ready(Done::FileEnd { path, placed }), 0)
     }
 
     fn stream(
         &mut self,
         path: RelPath,
-        mut node: Node,
+        mut placed: Placed,
         stream: &mut dyn Read,
     ) -> Result<(), RepositoryError> {
-        match self.chunks(&mut Plain(stream), u64::MAX, None) {
-            Ok(read) => node.size = read,
+        let mut hash = self.recording.then(StreamHash::default);
+        let mut take = |bytes: &[u8]| {
+            if let Some(hash) = &mut hash {
+                hash.take(bytes);
+            }
+        };
+        match self.chunks(&mut Plain(stream), u64::MAX, &mut take) {
+            Ok(read) => placed.node.size = read,
             Err(ChunkError::Read(error)) => {
-                let text = format!("the stream of {} failed: {error}", String::from_utf8_lossy(&node.name));
+                let name = String::from_utf8_lossy(&placed.node.name);
+                let text = format!("the stream of {name} failed: {error}");
                 return Err(RepositoryError::new(ErrorKind::Component, text));
             }
             Err(ChunkError::Ended(error)) => return Err(error),
         }
+        if let Some(hash) = hash.and_then(|hash| hash.finish().sha256) {
+            placed.set_hash(hash);
+        }
         self.engine.watcher.advance(Amount { items: 1, bytes: 0 });
-        self.give(Item::Ready(Done::FileEnd { path, node, has_more_names: false }), 0)
+        self.give(Item::Ready(Done::FileEnd { path, placed }), 0)
     }
 
     /// Reads to the end, or until there is more than there may be, and gives the chunks to the workers.
@@ -181,7 +227,7 @@ impl Part {
         &mut self,
         source: &mut dyn Source,
         size: u64,
-        mut hash: Option<&mut ContentHash>,
+        take: &mut dyn FnMut(&[u8]),
     ) -> Result<u64, ChunkError> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.resize(CHUNK_BYTES_MAX + READ_AHEAD_BYTES, 0);
@@ -195,8 +241,8 @@ impl Part {
                 match source.read(&mut buffer[end..]) {
                     Ok(0) => ended = true,
                     Ok(some) => {
-                        if let Some(hash) = hash.as_mut().filter(|_| total + some as u64 <= size) {
-                            hash.take(&buffer[end..end + some]);
+                        if total + some as u64 <= size {
+                            take(&buffer[end..end + some]);
                         }
                         end += some;
                         total += some as u64;
@@ -296,8 +342,13 @@ fn ended_early(engine: &Engine) -> RepositoryError {
     engine.failure().unwrap_or_else(unknown)
 }
 
-fn build(engine: &Engine, device: u64, turns: &Receiver<Receiver<Vec<Done>>>) -> Built {
-    let mut builder = Builder::new(engine, device);
+fn build(
+    engine: &Engine,
+    device: u64,
+    list: Option<IndexAppender>,
+    turns: &Receiver<Receiver<Vec<Done>>>,
+) -> Built {
+    let mut builder = Builder::new(engine, device, list);
     for turn in turns {
         let results = turn.recv().map_err(|_| Ended)?;
         for done in results {
@@ -319,73 +370,4 @@ fn device_of(at: &RelPath) -> u64 {
 enum ChunkError {
     Read(std::io::Error),
     Ended(RepositoryError),
-}
-
-/// Where bytes come from.
-trait Source {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize>;
-}
-
-struct Plain<'s>(&'s mut dyn Read);
-
-impl Source for Plain<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-/// Reads a file without asking the disk for its holes.
-struct HoleReader {
-    file: std::fs::File,
-    at: u64,
-    /// Where the hole ends in which we are, or the data.
-    until: u64,
-    in_hole: bool,
-    size: u64,
-}
-
-impl HoleReader {
-    fn new(file: std::fs::File) -> Self {
-        let size = file.metadata().map_or(0, |facts| facts.len());
-        Self { file, at: 0, until: 0, in_hole: false, size }
-    }
-
-    /// Finds out what is at the place where we are.
-    fn look(&mut self) {
-        use rustix::fs::{SeekFrom as Find, seek};
-        self.until = u64::MAX;
-        self.in_hole = false;
-        match seek(&self.file, Find::Data(self.at)) {
-            Ok(data) if data > self.at => (self.until, self.in_hole) = (data, true),
-            Ok(_) => {
-                if let Ok(hole) = seek(&self.file, Find::Hole(self.at)) {
-                    self.until = hole.max(self.at + 1);
-                }
-            }
-            // No data follows; or this file system knows no holes.
-            Err(rustix::io::Errno::NXIO) if self.at < self.size => {
-                (self.until, self.in_hole) = (self.size, true)
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-impl Source for HoleReader {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.at >= self.until {
-            self.look();
-        }
-        let most = usize::try_from(self.until - self.at).unwrap_or(usize::MAX).min(buffer.len());
-        let buffer = &mut buffer[..most];
-        let some = if self.in_hole {
-            buffer.fill(0);
-            most
-        } else {
-            self.file.seek(SeekFrom::Start(self.at))?;
-            self.file.read(buffer)?
-        };
-        self.at += some as u64;
-        Ok(some)
-    }
 }

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 
-use stillpoint_tree::{FileProblem, Opener, RelPath, TreeError};
+use sha2::{Digest, Sha256};
+use stillpoint_tree::{Entry, FileFacts, FileProblem, Kind, Opener, RelPath, TreeError};
 
 use super::engine::Engine;
 use super::packer::OpenPack;
@@ -29,22 +30,38 @@ pub(crate) struct SmallFile {
     pub stored: RelPath,
     /// Where it is in the part.
     pub path: RelPath,
-    pub node: Node,
+    pub placed: Placed,
     /// What its content must be, when that is known.
     pub sha256: Option<[u8; 32]>,
+}
+
+/// A node that is to be placed.
+pub(crate) struct Placed {
+    pub node: Node,
     pub has_more_names: bool,
+    /// The entry that is to be listed for it, when the part makes a list.
+    pub record: Option<Box<Entry>>,
+}
+
+impl Placed {
+    /// The content of the file was read, and this is its hash by the rule of lists.
+    pub fn set_hash(&mut self, sha256: [u8; 32]) {
+        if let Some(Kind::File(facts)) = self.record.as_deref_mut().map(|entry| &mut entry.kind) {
+            *facts = FileFacts { size: self.node.size, sha256: Some(sha256) };
+        }
+    }
 }
 
 /// What comes back, in the order in which it was given.
 pub(crate) enum Done {
     /// A node, with its content.
-    Node { path: RelPath, node: Node, has_more_names: bool },
+    Node { path: RelPath, placed: Placed },
     /// The later name of a file.
-    LaterName { path: RelPath, node: Node, first: RelPath },
+    LaterName { path: RelPath, placed: Placed, first: RelPath },
     /// A blob of the file whose node comes after its last.
     Blob(Id),
     /// The node of the file whose blobs were told.
-    FileEnd { path: RelPath, node: Node, has_more_names: bool },
+    FileEnd { path: RelPath, placed: Placed },
     /// Something that could not be read. The blobs that were told belong to nothing.
     Problem(FileProblem),
 }
@@ -63,22 +80,25 @@ impl Item {
 impl SmallFile {
     fn save(mut self, engine: &Engine, pack: &mut OpenPack, buffer: &mut Vec<u8>) -> Result<Done, Ended> {
         let mut place = self.place.another();
-        let read = place.open(&self.stored, self.node.size).map_err(problem_of).and_then(|file| {
-            read_whole(file, self.node.size, buffer).map_err(|error| format!("cannot read it: {error}"))
+        let read = place.open(&self.stored, self.placed.node.size).map_err(problem_of).and_then(|file| {
+            read_whole(file, self.placed.node.size, buffer)
+                .map_err(|error| format!("cannot read it: {error}"))
         });
         if let Err(text) = read {
             return Ok(Done::Problem(FileProblem { path: self.path, text }));
         }
-        if !buffer.is_empty() {
-            let id = Id::of(buffer);
-            if self.sha256.is_some_and(|sha256| Id::from_bytes(sha256) != id) {
-                let text = "its content is not what was stored (the hashes differ)".to_owned();
-                return Ok(Done::Problem(FileProblem { path: self.path, text }));
-            }
-            engine.save_as(id, buffer, pack)?;
-            self.node.content = Some(vec![id]);
+        let sha256: [u8; 32] = Sha256::digest(&*buffer).into();
+        if self.sha256.is_some_and(|wanted| wanted != sha256) {
+            let text = "its content is not what was stored (the hashes differ)".to_owned();
+            return Ok(Done::Problem(FileProblem { path: self.path, text }));
         }
-        Ok(Done::Node { path: self.path, node: self.node, has_more_names: self.has_more_names })
+        if !buffer.is_empty() {
+            let id = Id::from_bytes(sha256);
+            engine.save_as(id, buffer, pack)?;
+            self.placed.node.content = Some(vec![id]);
+        }
+        self.placed.set_hash(sha256);
+        Ok(Done::Node { path: self.path, placed: self.placed })
     }
 }
 
