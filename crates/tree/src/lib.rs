@@ -24,6 +24,7 @@ mod planter;
 mod quick;
 mod remove;
 mod take;
+mod target;
 mod verify;
 mod walk;
 
@@ -38,5 +39,7 @@ pub use mirror::{
 };
 pub use path::RelPath;
 pub use plant::{PlantOptions, PlantReport, plant};
+pub use target::{Permission, Present, Target, Temporary};
 pub use verify::{Fetched, Look, Opener, Verifier, hash_file, verify_entry};
+pub use verify::{Fetched, Look, Verifier, hash_file, verify_entry};
 pub use walk::{Walk, read_entry};

@@ -10,8 +10,9 @@ use crate::content::Meter;
 use crate::extra::remove_extra;
 use crate::pipeline::{self, Ended, Feeder};
 use crate::place::{Place, look};
-use crate::planter::{Permission, Planted, Planter};
+use crate::planter::{Planted, Planter};
 use crate::take::size_of;
+use crate::target::{Permission, Target};
 use crate::{Entry, FileProblem, IndexReader, Kind, Progress, RelPath, TreeError};
 
 /// How many problems a report keeps.
@@ -76,7 +77,7 @@ pub fn plant(
     let place = Place::open(target)?;
     look_before(index, place.another(), permission)?;
     let meter = Meter::new(progress);
-    let planter = || Planter::new(stored.another(), place.another(), permission, &meter);
+    let planter = || Planter::new(stored.another(), Target::at(place.another(), permission), &meter);
     let workers: Vec<_> = (0..pipeline::thread_count(options.threads))
         .map(|_| {
             let mut planter = planter();

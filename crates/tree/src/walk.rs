@@ -354,6 +354,13 @@ pub(crate) fn reason(error: Errno) -> std::io::Error {
     error.into()
 }
 
+/// The names in an open folder, in no order.
+pub(crate) fn names_in(folder: BorrowedFd<'_>) -> rustix::io::Result<Vec<Vec<u8>>> {
+    let mut names = Names::default();
+    names.read(folder)?;
+    Ok(std::iter::from_fn(|| names.take().map(<[u8]>::to_vec)).collect())
+}
+
 /// The names in a folder, sorted, in one piece of memory.
 #[derive(Debug, Default)]
 struct Names {
