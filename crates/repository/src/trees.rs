@@ -58,10 +58,6 @@ impl TreeReader {
         Self { repository, index, windows: Vec::new(), window_bytes: WINDOW_BYTES_MIN, ends: Vec::new() }
     }
 
-    pub fn index(&self) -> &Arc<Index> {
-        &self.index
-    }
-
     /// The nodes of the folder in this blob.
     pub fn nodes(&mut self, id: &Id) -> Result<Nodes, RepositoryError> {
         let text = self.read(id)?;
@@ -236,6 +232,14 @@ impl Steps {
         let mut steps = Self { reader, filter, levels: Vec::new(), waiting: VecDeque::new() };
         steps.visit(path, node);
         steps
+    }
+
+    /// Passes over what is left of the folder that was told last.
+    pub fn skip_folder(&mut self) {
+        self.waiting.clear();
+        if let Some(level) = self.levels.last_mut() {
+            level.nodes = Nodes::default();
+        }
     }
 
     fn enter(&mut self, path: RelPath, node: Option<Box<Node>>, blob: Option<Id>) {
