@@ -233,6 +233,11 @@ impl Index {
         &self.packs
     }
 
+    /// The packs with their numbers.
+    pub fn packs_numbered(&self) -> impl Iterator<Item = (Id, PackNumber)> + '_ {
+        (0..).map(PackNumber).zip(&self.packs).map(|(number, id)| (*id, number))
+    }
+
     /// The index files that this was read from.
     pub fn files(&self) -> &[Id] {
         &self.files

@@ -1,15 +1,17 @@
 //! Locks between us and the stock restic: neither works where the other must be alone.
 
-#[path = "support/restic.rs"]
-mod restic;
+#[path = "support/stock.rs"]
+mod stock;
+mod support;
 
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use restic::{Restic, programs};
 use stillpoint_model::ErrorKind;
 use stillpoint_repository::{RepositoryLock, Unwatched, Watcher};
+use stock::Restic;
+use support::restic::programs;
 
 #[derive(Default)]
 struct Notes(Mutex<Vec<String>>);

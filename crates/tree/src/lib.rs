@@ -41,5 +41,4 @@ pub use path::RelPath;
 pub use plant::{PlantOptions, PlantReport, plant};
 pub use target::{Permission, Present, Target, Temporary};
 pub use verify::{Fetched, Look, Opener, Verifier, hash_file, verify_entry};
-pub use verify::{Fetched, Look, Verifier, hash_file, verify_entry};
 pub use walk::{Walk, read_entry};
