@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use stillpoint_model::site_file::{Destination, Task};
 use stillpoint_model::{
@@ -16,7 +16,7 @@ use crate::heal::heal;
 use crate::layout::{LISTS, Locations, WORK, WRITERS};
 use crate::publish::{NoFaults, Publication};
 use crate::sink::{Received, SetSink};
-use crate::{ArchiveError, BackupSet, Place, destination, disk};
+use crate::{ArchiveError, BackupSet, ContentTaker, Place, destination, disk};
 
 /// A set being built, aside of the good one. Dropped without [`SetBuilder::publish`], it leaves its folder to the
 /// registered undo.
@@ -35,6 +35,7 @@ pub(crate) struct Yard {
     pub locations: Locations,
     keep_free_percent: AtomicU8,
     received: Mutex<BTreeMap<ComponentName, Received>>,
+    taker: OnceLock<Arc<dyn ContentTaker>>,
 }
 
 impl Yard {
@@ -42,6 +43,11 @@ impl Yard {
     pub fn received(&self) -> MutexGuard<'_, BTreeMap<ComponentName, Received>> {
         // A sink that panicked leaves its component without its last part, and the publish then finds the difference.
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who takes the content, when it does not come to lie here.
+    pub fn taker(&self) -> Option<&dyn ContentTaker> {
+        self.taker.get().map(|taker| &**taker)
     }
 
     /// How much must stay free.
@@ -92,6 +98,7 @@ impl SetBuilder {
             locations,
             keep_free_percent: AtomicU8::new(Task::default().keep_free_percent),
             received: Mutex::default(),
+            taker: OnceLock::new(),
         });
         for folder in
             [yard.parts(), yard.locations.building().join(LISTS), yard.locations.building().join(WRITERS)]
@@ -107,6 +114,15 @@ impl SetBuilder {
     #[must_use]
     pub fn keep_free_percent(self, percent: u8) -> Self {
         self.yard.keep_free_percent.store(percent, Ordering::Relaxed);
+        self
+    }
+
+    /// Lets the content go to `taker` instead of into the folder that is built. To be called before the first
+    /// [`SetBuilder::sink`]; the set then ends with [`SetBuilder::seal_without_content`].
+    #[must_use]
+    pub fn content_to(self, taker: Arc<dyn ContentTaker>) -> Self {
+        // A second one would come too late anyway.
+        let _ = self.yard.taker.set(taker);
         self
     }
 
@@ -175,7 +191,25 @@ impl SetBuilder {
         kit: &Kit,
         monitor: &Arc<dyn Monitor>,
     ) -> Result<BackupSet, ArchiveError> {
+        if self.yard.taker().is_some() {
+            return Err(ArchiveError::new(ErrorKind::Bug, "a set without its content is not published"));
+        }
         Publication::new(self, facts, monitor, &NoFaults)?.run(kit)
+    }
+
+    /// Writes all that a set says of itself, and the manifest, into the folder that is built, for content that lies
+    /// elsewhere: everything of a set but the files of its components. The folder stays until its undo; returned is what in it
+    /// belongs to the set.
+    ///
+    /// # Errors
+    /// As for [`SetBuilder::publish`].
+    pub fn seal_without_content(
+        self,
+        facts: SetFacts,
+        kit: &Kit,
+        monitor: &Arc<dyn Monitor>,
+    ) -> Result<Vec<PathBuf>, ArchiveError> {
+        Publication::new(self, facts, monitor, &NoFaults)?.seal_without_content(kit)
     }
 }
 

@@ -34,6 +34,7 @@ mod set;
 mod sink;
 mod space;
 mod sums;
+mod taker;
 mod verify;
 
 pub use builder::SetBuilder;
@@ -44,4 +45,5 @@ pub use heal::heal;
 pub use layout::Place;
 pub use set::{BackupSet, SetContent, SetSummary, list, verify};
 pub use space::{Room, check_room};
+pub use taker::{At, ContentTaker};
 pub use verify::VerifyReport;

@@ -124,6 +124,22 @@ impl<'a> Publication<'a> {
         BackupSet::published(self.builder.yard.locations.published(), manifest, self.facts)
     }
 
+    /// Writes all but the content, which lies elsewhere. Returns what at the top of the folder belongs to the set.
+    pub fn seal_without_content(self, kit: &Kit) -> Result<Vec<PathBuf>, ArchiveError> {
+        let manifest = self.seal(kit)?;
+        let folder = self.builder.folder();
+        manifest.write(&folder)?;
+        let own = [
+            layout::MANIFEST,
+            layout::MANIFEST_SUM,
+            layout::SUMS,
+            layout::LISTS,
+            layout::WRITERS,
+            layout::KIT,
+        ];
+        Ok(own.iter().map(|name| folder.join(name)).collect())
+    }
+
     /// Writes everything but the manifest itself.
     fn seal(&self, kit: &Kit) -> Result<Manifest, ArchiveError> {
         let locations = &self.builder.yard.locations;

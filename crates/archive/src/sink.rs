@@ -13,6 +13,7 @@ use crate::builder::Yard;
 use crate::feed::Feed;
 use crate::lists::ListPart;
 use crate::space::SpaceWatch;
+use crate::taker::At;
 use crate::{ArchiveError, Place, content, disk};
 
 /// How much of a stream is read at once.
@@ -49,6 +50,18 @@ impl SetSink {
         let number = self.yard.received().get(&self.component).map_or(0, |received| received.parts.len());
         let list = self.yard.parts().join(format!("{}.{number}.jsonl", self.component));
         let top = self.yard.locations.component(self.place, &self.component);
+        if let Some(taker) = self.yard.taker() {
+            // The folders on the way are listed as they lie here.
+            disk::create_folder(&prefix.under(&top))?;
+            taker.tree(self.at(&prefix), context, source, &list)?;
+            self.yard
+                .received()
+                .entry(self.component.clone())
+                .or_default()
+                .parts
+                .push(ListPart { prefix, list });
+            return Ok(());
+        }
         let berth =
             Berth { context, prefix: &prefix, folder: prefix.under(&top), list: list.clone(), feed: &feed };
         let filtered = !source.include.is_empty() || !source.exclude.is_empty();
@@ -71,7 +84,15 @@ impl SetSink {
         let full = path.under(&top);
         disk::create_folder(full.parent().unwrap_or(&top))?;
         let feed = Feed::new(context, &self.watch);
-        let file = write_stream(&full, reader, &feed)?;
+        let file = match self.yard.taker() {
+            None => write_stream(&full, reader, &feed)?,
+            // The content goes elsewhere; the entry is that of a file as it would lie here.
+            Some(taker) => {
+                let facts = taker.stream(self.at(&path), context, reader)?;
+                disk::create_file(&full).map_err(|error| ArchiveError::io("create", &full, error))?;
+                facts
+            }
+        };
         let size = file.size;
         let found = read_entry(&top, &path)?;
         let entry =
@@ -79,6 +100,10 @@ impl SetSink {
         let entry = Entry { kind: Kind::File(file), origin: None, ..entry };
         self.yard.received().entry(self.component.clone()).or_default().streams.push(entry);
         Ok(size)
+    }
+
+    fn at<'a>(&'a self, path: &'a RelPath) -> At<'a> {
+        At { place: self.place, component: &self.component, path }
     }
 
     /// A component of which a call failed is never published, whatever its writer makes of the error.
