@@ -25,6 +25,8 @@ pub(crate) const KIT: &str = "CD.Latest";
 pub(crate) const WORK: &str = ".work";
 /// What a separate folder with databases says of itself.
 pub(crate) const PART: &str = "part.json";
+/// Folder in a set with its separate part with databases, when the set was kept as one folder.
+pub(crate) const DATABASES_INSIDE: &str = "databases";
 
 /// Where in the set a component lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -23,6 +23,7 @@ mod manifest;
 mod mounts;
 mod names;
 mod passage;
+mod pieces;
 mod progress;
 mod publish;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use error::ArchiveError;
 pub use facts::{Kit, SetFacts};
 pub use heal::heal;
 pub use layout::Place;
+pub use pieces::Piece;
 pub use set::{BackupSet, SetContent, SetSummary, list, verify};
 pub use space::{Room, check_room};
 pub use taker::{At, ContentTaker};

@@ -12,7 +12,7 @@ use stillpoint_model::{
 
 use crate::facts::{SetFacts, WriterWords};
 use crate::heal::put_aside;
-use crate::layout::{MANIFEST, MANIFEST_SUM, PART, kept_name};
+use crate::layout::{DATABASES_INSIDE, MANIFEST, MANIFEST_SUM, PART, kept_name};
 use crate::manifest::{DatabasesPart, Manifest, Part};
 use crate::verify::{self, Reading, Roots, VerifyReport};
 use crate::{ArchiveError, Place};
@@ -295,15 +295,17 @@ fn refuse_unpublished(folder: PathBuf) -> Result<PathBuf, ArchiveError> {
     Err(ArchiveError::new(ErrorKind::Usage, text).with_hint("name the published set beside it"))
 }
 
-/// Where the parts of the set are. A separate folder with databases is looked for where it was published, and beside the
-/// set (where a person puts it on a bare machine).
+/// Where the parts of the set are. A separate folder with databases is looked for where it was published, beside the set
+/// (where a person puts it on a bare machine), and in it (where the archive puts it).
 fn locate(folder: &Path, manifest: &Manifest) -> Result<Roots, ArchiveError> {
     let Some(part) = &manifest.databases else {
         return Ok(Roots { set: folder.to_owned(), databases: None });
     };
     let beside = folder.parent().zip(part.folder.file_name()).map(|(parent, name)| parent.join(name));
     let mut reason = "is not there".to_owned();
-    for place in [Some(part.folder.clone()), beside].into_iter().flatten() {
+    let inside = folder.join(DATABASES_INSIDE);
+    // What lies in the set was restored together with it, and cannot be mistaken.
+    for place in [Some(inside), Some(part.folder.clone()), beside].into_iter().flatten() {
         match belongs(&place, part, manifest) {
             Ok(()) => return Ok(Roots { set: folder.to_owned(), databases: Some(place) }),
             Err(text) if place.exists() => reason = text,

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stillpoint_archive::{BackupSet, Kit, Place, SetFacts, list, verify};
+use stillpoint_archive::{BackupSet, Kit, Piece, Place, SetFacts, list, verify};
 use stillpoint_model::site_file::Destination;
 use stillpoint_model::*;
 use stillpoint_tree::{Filter, IndexAppender, IndexReader, Kind, index_tree};
@@ -472,7 +472,26 @@ fn databases_apart_are_part_of_the_set_and_go_with_it() {
     // On a bare machine it may lie beside the set; without it, the set is told as not whole.
     fs::rename(&part, files.join(part.file_name().unwrap())).unwrap();
     assert!(BackupSet::open(&files).unwrap().component(&name("ledger")).unwrap().folder.starts_with(&files));
-    fs::remove_dir_all(files.join(part.file_name().unwrap())).unwrap();
+    // An archive keeps all of it as one folder.
+    let inside = set.folder().join("databases");
+    fs::rename(files.join(part.file_name().unwrap()), &inside).unwrap();
+    let one = BackupSet::open(&files).unwrap();
+    assert_eq!(one.component(&name("ledger")).unwrap().folder, inside.join("SiteDBServer/ledger"));
+    assert_eq!(damage(&one), ["dump.sql: its content changed"]);
+    let at = |path: &str| stillpoint_tree::RelPath::from_bytes(path.into()).unwrap();
+    let has = |path: &str| {
+        one.pieces().iter().any(|piece| match piece {
+            Piece::Component { at: found, .. }
+            | Piece::Folder { at: found, .. }
+            | Piece::File { at: found, .. } => *found == at(path),
+        })
+    };
+    for path in
+        ["databases/SiteDBServer/ledger", "databases/part.json", "SiteServer/web", "manifest.json", "writers"]
+    {
+        assert!(has(path), "{path} is no piece of the set: {:?}", one.pieces());
+    }
+    fs::remove_dir_all(inside).unwrap();
     let error = BackupSet::open(&files).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Damaged);
     assert!(error.text.contains("databases") && error.hint.unwrap().contains("beside"), "{}", error.text);
