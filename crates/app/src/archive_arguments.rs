@@ -21,6 +21,8 @@ pub struct ArchiveArguments {
 pub enum ArchiveVerb {
     /// Make an archive, and its key file if there is none
     Init,
+    /// Save the published set as a version now, in the archives that do not have it yet
+    Save(SaveArguments),
     /// List the versions
     List,
     /// Add, list or remove keys: passwords that open the archive
@@ -31,6 +33,13 @@ pub enum ArchiveVerb {
     /// It is shown once and stored nowhere. It opens the archive as long as it is not removed with `archive key remove`, with
     /// Stillpoint and with restic.
     RecoveryKey(RecoveryKeyArguments),
+}
+
+/// Arguments of `archive save`.
+#[derive(Debug, Args)]
+pub struct SaveArguments {
+    /// The set, or the destination that holds it [default: that of the site file]
+    pub set: Option<PathBuf>,
 }
 
 /// Verbs of `archive key`.

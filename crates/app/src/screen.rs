@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use stillpoint_model::status::{MessageId, Severity, StatusMessage, id};
 use stillpoint_model::{Bytes, Event, Grade, Monitor, Outcome, Phase, Problem, plain};
@@ -93,13 +94,42 @@ pub struct Screen {
     /// Whether reasons are shown, too.
     verbose: bool,
     state: Mutex<bool>,
+    pace: Mutex<Option<Pace>>,
+}
+
+/// How fast long work goes.
+struct Pace {
+    /// Which work.
+    activity: String,
+    begun: Instant,
+    /// Bytes that were done by then.
+    bytes: u64,
+}
+
+/// A rate over less than this says nothing.
+const PACE_MIN: Duration = Duration::from_secs(1);
+
+impl Pace {
+    /// The rate, and the time left when it is known how much there is; nothing while it is too early to say.
+    fn words(&self, done: u64, total: Option<u64>, elapsed: Duration) -> String {
+        let moved = done.saturating_sub(self.bytes);
+        if elapsed < PACE_MIN || moved == 0 {
+            return String::new();
+        }
+        let rate = moved as f64 / elapsed.as_secs_f64();
+        let left = total.filter(|total| *total > done).map_or_else(String::new, |total| {
+            let seconds = ((total - done) as f64 / rate).ceil() as u64;
+            format!(", {} left", span(seconds.saturating_mul(1_000_000)))
+        });
+        format!(", {}/s{left}", Bytes(rate as u64))
+    }
 }
 
 impl Screen {
     /// A screen on standard output, with the moving line on standard error.
     pub fn new(verbose: bool) -> Self {
         let live = std::io::stderr().is_terminal();
-        Self { style: Style::for_stdout(), live, verbose, state: Mutex::new(false) }
+        Self { style: Style::for_stdout(), live, verbose, state: Mutex::new(false), pace: Mutex::new(None) }
     }
 
     /// Removes the moving line, if one stands there.
@@ -129,6 +159,18 @@ impl Screen {
         eprint!("\r\x1b[K{text}");
         let _ = std::io::stderr().flush();
         *moving = true;
+    }
+
+    /// How fast the work goes that is shown, and how long it still takes.
+    fn pace(&self, activity: &str, done: u64, total: Option<u64>) -> String {
+        let mut pace = self.pace.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match pace.as_ref().filter(|pace| pace.activity == activity && pace.bytes <= done) {
+            Some(pace) => pace.words(done, total, pace.begun.elapsed()),
+            None => {
+                *pace = Some(Pace { activity: activity.to_owned(), begun: Instant::now(), bytes: done });
+                String::new()
+            }
+        }
     }
 
     /// A grade in its colour, in a column of this width: the codes of the colour take no room.
@@ -171,7 +213,7 @@ fn place(problem: &Problem) -> String {
 }
 
 /// What is told to a person as a status message or not at all. The others repeat an event or an error.
-const ONLY_AS_STATUS: [MessageId; 9] = [
+const ONLY_AS_STATUS: [MessageId; 10] = [
     id::SERVICE_NOT_FOUND,
     id::HOOK_NOT_STARTED,
     id::RUN_RECONCILED,
@@ -181,6 +223,7 @@ const ONLY_AS_STATUS: [MessageId; 9] = [
     id::HOOK_TIMED_OUT,
     id::LEFTOVERS_REMOVED,
     id::LEFTOVERS_NOT_REMOVED,
+    id::ARCHIVE_NOTE,
 ];
 
 impl Drop for Screen {
@@ -218,6 +261,11 @@ impl Monitor for Screen {
                 let grade = Self::grade(style, grade, 0);
                 self.line(&format!("    {component}: {}, {}, {grade}", count(files, "file"), Bytes(bytes)));
             }
+            Event::VersionSaved { archive, version, stored_bytes, .. } => {
+                let size =
+                    stored_bytes.map_or("there already".to_owned(), |size| format!("{} new", Bytes(size)));
+                self.line(&format!("    archive {archive}: version {version:.8}, {size}"));
+            }
             Event::StepEnded { component, step, error: Some(error), .. } => {
                 self.foreign(&format!("{} ", style.red("failed:")), &format!("{component}, {step}: {error}"));
             }
@@ -230,8 +278,9 @@ impl Monitor for Screen {
                 let share = total_bytes.filter(|total| *total > 0).map_or_else(String::new, |total| {
                     format!(" of {} ({} %)", Bytes(total), done * 100 / total)
                 });
+                let pace = self.pace(&format!("{name}{activity}"), done, total_bytes);
                 self.moving_line(&format!(
-                    "    {name}{activity}: {}, {}{share}",
+                    "    {name}{activity}: {}, {}{share}{pace}",
                     count(files, "file"),
                     Bytes(done)
                 ));
@@ -261,6 +310,18 @@ mod tests {
             let coloured = Screen::grade(Style(true), grade, 7);
             assert!(plain.len() == 7 && coloured.contains(&plain), "{coloured:?}");
         }
+    }
+
+    #[test]
+    fn long_work_says_how_fast_it_goes_and_how_long_it_takes() {
+        let pace = Pace { activity: String::new(), begun: Instant::now(), bytes: 1_000_000 };
+        let words = |done, total, seconds| pace.words(done, total, Duration::from_secs(seconds));
+        assert_eq!(words(3_000_000, Some(4_000_000), 0), "");
+        assert_eq!(words(1_000_000, Some(4_000_000), 9), "");
+        let said = words(3_000_000, Some(4_000_000), 2);
+        assert!(said.ends_with("/s, 1.0 s left"), "{said}");
+        assert!(words(3_000_000, None, 2).ends_with("/s"));
+        assert!(words(4_000_000, Some(4_000_000), 2).ends_with("/s"));
     }
 
     #[test]

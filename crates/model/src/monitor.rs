@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::status::StatusMessage;
-use crate::{ComponentName, EpochNumber, Grade, Level, Outcome, Phase, ProviderKind, RunId, SiteCode, Step};
+use crate::{ArchiveName, ComponentName, EpochNumber, Grade, Level, Outcome, Phase, ProviderKind, RunId, SiteCode, Step};
 
 /// A finding that does not stop the run but makes it incomplete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -97,6 +97,21 @@ pub enum Event {
         files: u64,
         /// Bytes in the set.
         bytes: u64,
+    },
+    /// The set is in an archive, as a version.
+    VersionSaved {
+        /// The archive.
+        archive: ArchiveName,
+        /// The name of the version, 64 hexadecimal digits.
+        version: String,
+        /// Its epoch.
+        epoch: EpochNumber,
+        /// Bytes that were new to the archive, before compression; missing when the version was there already.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        added_bytes: Option<u64>,
+        /// Bytes that they take in it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stored_bytes: Option<u64>,
     },
     /// A finding that does not stop the run.
     Problem(Problem),

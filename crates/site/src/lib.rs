@@ -13,8 +13,8 @@ mod recover;
 mod recovery_kit;
 
 pub use backup::{
-    BackupOptions, BackupPlan, BackupReport, PlannedBackup, backup, backup_plan, destination_folder,
-    reconcile_site,
+    ArchivedSet, BackupOptions, BackupPlan, BackupReport, PlannedBackup, backup, backup_plan,
+    destination_folder, reconcile_site,
 };
 pub use error::SiteError;
 pub use load::{LoadedSite, SiteCheck, check, load};

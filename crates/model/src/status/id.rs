@@ -162,6 +162,14 @@ ids! {
     GRADE_LOWERED = 5131;
     /// The backup may not do what it must: %1. No backup was made.
     RIGHT_MISSING = 5132;
+    /// The set is being saved in archive %1.
+    ARCHIVE_SAVE_STARTED = 5150;
+    /// The set is in archive %1 as version %2, epoch %3: %4 bytes were new and take %5 bytes.
+    ARCHIVE_SAVED = 5151;
+    /// The set could not be saved in archive %1: %2.
+    ARCHIVE_NOT_SAVED = 5152;
+    /// Archive %1: %2.
+    ARCHIVE_NOTE = 5153;
     /// The writer of component %1 could not prepare: %2.
     WRITER_NOT_READY = 6825;
     /// Component %1 belongs to the site but was left out of this run.

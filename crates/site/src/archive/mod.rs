@@ -5,11 +5,15 @@ mod key;
 mod keys;
 mod open;
 mod recovery_key;
+mod save;
 mod versions;
+mod watch;
 
 pub use init::{MadeArchive, make_archive};
 pub use key::{make_key_file, read_secret};
 pub use keys::{AddedKey, try_recovery_key};
 pub use open::{OpenArchive, find_archive, open_archive};
 pub use recovery_key::{NotARecoveryKey, RecoveryKey};
+pub use save::SavedVersion;
 pub use versions::{VersionFacts, judge_versions, keep_rules};
+pub use watch::ArchiveWatcher;

@@ -1,9 +1,13 @@
 //! Opening an archive of a site by its name.
 
+use std::time::Duration;
+
 use stillpoint_model::site_file::{Archive, ArchiveLocation};
 use stillpoint_model::{Cancel, ErrorKind};
-use stillpoint_repository::store::{LocalStore, Store};
-use stillpoint_repository::{Repository, RepositoryError, Secret};
+use stillpoint_repository::store::{
+    Credentials, LocalStore, Patience, SftpPlace, SftpStore, Store, StoreErrorKind,
+};
+use stillpoint_repository::{Repository, RepositoryError, RepositoryLock, Secret, Watcher};
 
 use super::key::read_secret;
 use super::recovery_key::RecoveryKey;
@@ -16,6 +20,34 @@ pub struct OpenArchive {
     pub settings: Archive,
     /// The repository.
     pub repository: Repository,
+}
+
+/// How long is waited for somebody who removes from the archive; the last step of a prune is short.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+impl OpenArchive {
+    /// The lock under which something is added.
+    pub(super) fn lock_for_adding(&self, watcher: &dyn Watcher) -> Result<RepositoryLock, SiteError> {
+        RepositoryLock::shared(&self.repository, LOCK_PATIENCE, watcher)
+            .map_err(|error| about(&self.settings, error))
+    }
+
+    /// The lock under which something is read. Who may not write to the archive reads without one.
+    pub fn lock_for_reading(&self, watcher: &dyn Watcher) -> Result<Option<RepositoryLock>, SiteError> {
+        match RepositoryLock::shared(&self.repository, LOCK_PATIENCE, watcher) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if error.store == Some(StoreErrorKind::Denied) => {
+                watcher.note("no lock can be written: a prune by somebody else would not wait for this");
+                Ok(None)
+            }
+            Err(error) => Err(about(&self.settings, error)),
+        }
+    }
+
+    /// An error of the engine, with the name of this archive.
+    pub fn error(&self, error: RepositoryError) -> SiteError {
+        about(&self.settings, error)
+    }
 }
 
 /// The archive with this name; without one, the only one that there is.
@@ -69,9 +101,14 @@ pub(super) fn open_with(settings: &Archive, key: &Secret, cancel: &Cancel) -> Re
 pub(super) fn store(settings: &Archive, _cancel: &Cancel) -> Result<Box<dyn Store>, SiteError> {
     match &settings.location {
         ArchiveLocation::Local(path) => Ok(Box::new(LocalStore::new(path))),
+        ArchiveLocation::Sftp { user, host, port, path } => {
+            let place = SftpPlace { user: user.as_deref(), host, port: *port, path };
+            let address = settings.location.to_string();
+            Ok(Box::new(SftpStore::new(place, &address, &Credentials::default(), Patience::default())))
+        }
         other => {
             let text = format!("archive {}: this build does not reach {other}", settings.name);
-            Err(SiteError::new(ErrorKind::Environment, text).hint("use a local path"))
+            Err(SiteError::new(ErrorKind::Environment, text).hint("use a local path or SFTP"))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The backup task: one run from the lock to the hook.
 
+mod archiving;
 mod begin;
 mod hook;
 mod log;
@@ -30,6 +31,7 @@ use stillpoint_model::{
 use crate::error::{SiteError, chain};
 use crate::load::LoadedSite;
 use crate::{assemble, recover};
+pub use archiving::ArchivedSet;
 use begin::Limits;
 pub use plan::{BackupPlan, PlannedBackup, backup_plan};
 use stage::{Published, SiteStage};
@@ -68,6 +70,8 @@ pub struct BackupReport {
     pub window: Option<Duration>,
     /// What was found on the way.
     pub problems: Vec<Problem>,
+    /// What came of the set in each archive of the site. One that does not have it is a problem, too.
+    pub archives: Vec<ArchivedSet>,
     /// How the hook failed. It does not count for the outcome: the backup was made by then.
     pub hook_failure: Option<String>,
     /// How long the run took.
@@ -176,7 +180,7 @@ impl Task<'_> {
         started: Instant,
     ) -> BackupReport {
         let Task { run, teller, .. } = self;
-        let (published, grade) = published.map_or((None, None), |it| (Some(it.set), it.grade));
+        let (published, grade) = published.map_or((None, None), |it| (Some(Arc::new(it.set)), it.grade));
         if !report.not_undone.is_empty() {
             teller.status(id::SITE_NOT_THAWED, &[&report.not_undone.join("; ")]);
         }
@@ -190,7 +194,10 @@ impl Task<'_> {
         }
         let after = Instant::now();
         teller.emit(Event::PhaseStarted { phase: Phase::After });
-        // The verdict is that on the set. What the hook does comes after it.
+        let archives = published.as_ref().map_or_else(Vec::new, |set| {
+            archiving::save_in_all(&self.site.file.archives, set, teller, &self.options.cancel)
+        });
+        // The verdict is that on the set and its versions. What the hook does comes after it.
         let problems = teller.problems();
         let outcome = match (&published, problems.is_empty()) {
             (None, _) => Outcome::Failed,
@@ -231,6 +238,7 @@ impl Task<'_> {
             set,
             window,
             problems,
+            archives,
             hook_failure,
             elapsed,
             failure,

@@ -2,12 +2,18 @@
 
 mod keys;
 mod make;
+mod save;
 mod versions;
 
-use stillpoint_model::Cancel;
-use stillpoint_site::archive::{OpenArchive, find_archive, open_archive};
+use std::sync::Arc;
 
-use super::{Answer, cancel_on_signal};
+use stillpoint_model::site_file::Archive;
+use stillpoint_model::{Cancel, Monitor};
+use stillpoint_repository::Watcher;
+use stillpoint_site::archive::{ArchiveWatcher, OpenArchive, find_archive, open_archive};
+use stillpoint_site::{LoadedSite, SiteError};
+
+use super::{Answer, cancel_on_signal, monitor};
 use crate::archive_arguments::{ArchiveArguments, ArchiveVerb};
 use crate::arguments::Common;
 
@@ -18,10 +24,12 @@ pub fn archive(common: &Common, own: &ArchiveArguments) -> Answer {
         common,
         site,
         name: own.archive.as_ref().map(|name| name.as_str()),
+        monitor: monitor(common),
         cancel: cancel_on_signal(),
     };
     match &own.verb {
         ArchiveVerb::Init => make::init(&call),
+        ArchiveVerb::Save(own) => save::save(&call, own),
         ArchiveVerb::List => versions::list(&call),
         ArchiveVerb::Key(verb) => keys::key(&call, verb),
         ArchiveVerb::RecoveryKey(own) => keys::recovery_key(&call, own),
@@ -31,19 +39,54 @@ pub fn archive(common: &Common, own: &ArchiveArguments) -> Answer {
 /// What every verb of `archive` is given.
 struct Call<'a> {
     common: &'a Common,
-    site: stillpoint_site::LoadedSite,
+    site: LoadedSite,
     name: Option<&'a str>,
+    monitor: Arc<dyn Monitor>,
     cancel: Cancel,
 }
 
 impl Call<'_> {
     /// The one archive that is meant, open.
-    fn open(&self) -> Result<OpenArchive, stillpoint_site::SiteError> {
+    fn open(&self) -> Result<OpenArchive, SiteError> {
         open_archive(find_archive(&self.site, self.name)?, &self.cancel)
+    }
+
+    /// The archive that is named, or all.
+    fn archives(&self) -> Result<Vec<&Archive>, SiteError> {
+        match self.name {
+            None if !self.site.file.archives.is_empty() => Ok(self.site.file.archives.iter().collect()),
+            name => Ok(vec![find_archive(&self.site, name)?]),
+        }
+    }
+
+    /// Who is told of long work in this archive. What it notes is shown as it comes.
+    fn watcher(&self, settings: &Archive) -> Arc<dyn Watcher> {
+        let (json, quiet, name) = (self.common.json, self.common.quiet, settings.name.to_string());
+        let notes = move |text: &str| match (json, quiet) {
+            (true, _) => {
+                println!("{}", serde_json::json!({ "event": "note", "archive": name, "text": text }))
+            }
+            (false, true) => {}
+            (false, false) => eprintln!("note: archive {name}: {}", stillpoint_model::plain::one_line(text)),
+        };
+        ArchiveWatcher::new(settings.name.as_str(), self.monitor.clone(), &self.cancel, notes)
     }
 
     /// Whether a person reads the answer.
     fn for_people(&self) -> bool {
         !self.common.json && !self.common.quiet
     }
+}
+
+/// Does something in each of several archives: one that fails does not keep the others from it. Of several errors the first is
+/// the answer, and the others are printed.
+fn first_error(results: impl Iterator<Item = Result<(), SiteError>>) -> Answer {
+    let mut first = None;
+    for error in results.filter_map(Result::err) {
+        match first {
+            None => first = Some(error),
+            Some(_) => crate::edge::print(&error),
+        }
+    }
+    first.map_or(Ok(0), Err)
 }

@@ -2,39 +2,23 @@
 
 use stillpoint_model::Bytes;
 use stillpoint_model::site_file::Archive;
-use stillpoint_site::SiteError;
-use stillpoint_site::archive::{VersionFacts, find_archive, open_archive};
+use stillpoint_site::archive::{VersionFacts, open_archive};
 
-use super::{Answer, Call};
-use crate::edge;
+use super::{Answer, Call, first_error};
 use crate::screen::{Style, count};
 
 /// `stillpoint archive list`. An archive that cannot be read does not hide the others; the exit code is that of the first one.
 pub fn list(call: &Call<'_>) -> Answer {
-    let archives: Vec<&Archive> = match call.name {
-        None if !call.site.file.archives.is_empty() => call.site.file.archives.iter().collect(),
-        name => vec![find_archive(&call.site, name)?],
-    };
+    let archives = call.archives()?;
     let several = archives.len() > 1;
-    let mut failed: Option<SiteError> = None;
-    for settings in archives {
+    first_error(archives.into_iter().map(|settings| {
         let versions = open_archive(settings, &call.cancel).and_then(|archive| archive.versions());
-        match versions {
-            Ok(versions) => print(call, settings, &versions),
-            Err(error) if several && failed.is_none() => {
-                if call.for_people() {
-                    println!(
-                        "{}",
-                        Style::for_stdout().bold(&format!("{} at {}", settings.name, settings.location))
-                    );
-                }
-                failed = Some(error);
-            }
-            Err(error) if several => edge::print(&error),
-            Err(error) => return Err(error),
+        if versions.is_err() && several && call.for_people() {
+            println!("{}", Style::for_stdout().bold(&format!("{} at {}", settings.name, settings.location)));
         }
-    }
-    failed.map_or(Ok(0), Err)
+        print(call, settings, &versions?);
+        Ok(())
+    }))
 }
 
 fn print(call: &Call<'_>, settings: &Archive, versions: &[VersionFacts]) {

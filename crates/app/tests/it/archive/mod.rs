@@ -1,6 +1,7 @@
 //! `archive`: a local archive of a small site, with stock restic as the judge.
 
 mod keys;
+mod save;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
