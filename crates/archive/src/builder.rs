@@ -16,7 +16,7 @@ use crate::heal::heal;
 use crate::layout::{LISTS, Locations, WORK, WRITERS};
 use crate::publish::{NoFaults, Publication};
 use crate::sink::{Received, SetSink};
-use crate::{ArchiveError, BackupSet, ContentTaker, Place, destination, disk};
+use crate::{ArchiveError, BackupSet, ContentTaker, Place, SealedApart, destination, disk};
 
 /// A set being built, aside of the good one. Dropped without [`SetBuilder::publish`], it leaves its folder to the
 /// registered undo.
@@ -198,8 +198,7 @@ impl SetBuilder {
     }
 
     /// Writes all that a set says of itself, and the manifest, into the folder that is built, for content that lies
-    /// elsewhere: everything of a set but the files of its components. The folder stays until its undo; returned is what in it
-    /// belongs to the set.
+    /// elsewhere: everything of a set but the files of its components.
     ///
     /// # Errors
     /// As for [`SetBuilder::publish`].
@@ -208,7 +207,7 @@ impl SetBuilder {
         facts: SetFacts,
         kit: &Kit,
         monitor: &Arc<dyn Monitor>,
-    ) -> Result<Vec<PathBuf>, ArchiveError> {
+    ) -> Result<SealedApart, ArchiveError> {
         Publication::new(self, facts, monitor, &NoFaults)?.seal_without_content(kit)
     }
 }

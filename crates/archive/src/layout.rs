@@ -147,22 +147,27 @@ pub(crate) fn databases_prefix(set: &str) -> String {
 /// The folder for the set and the one for the databases, from the three forms that a destination can have.
 pub(crate) fn roots(destination: &Destination) -> Result<(PathBuf, Option<PathBuf>), ArchiveError> {
     let roots = match destination {
-        Destination { folder: Some(folder), share: None, files: None, databases: None } => {
-            Some((folder, None))
+        Destination { folder: Some(one), share: None, files: None, databases: None, staging: None }
+        | Destination { folder: None, share: Some(one), files: None, databases: None, staging: None }
+        | Destination { folder: None, share: None, files: None, databases: None, staging: Some(one) } => {
+            Some((one, None))
         }
-        Destination { folder: None, share: Some(share), files: None, databases: None } => Some((share, None)),
-        Destination { folder: None, share: None, files: Some(files), databases: Some(databases) } => {
-            Some((files, Some(databases)))
-        }
+        Destination {
+            folder: None,
+            share: None,
+            files: Some(files),
+            databases: Some(databases),
+            staging: None,
+        } => Some((files, Some(databases))),
         _ => None,
     };
     let Some((root, databases)) = roots else {
         return Err(ArchiveError::new(
             ErrorKind::Config,
-            "the destination of the backup set is not one of its three forms",
+            "the destination of the backup set is not one of its forms",
         )
         .with_hint(
-            "set exactly one of `folder`, `share`, or `files` together with `databases` in [destination]",
+            "set exactly one of `folder`, `share`, `files` together with `databases`, or `staging` in [destination]",
         ));
     };
     for path in [Some(root), databases].into_iter().flatten() {

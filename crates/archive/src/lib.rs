@@ -47,5 +47,5 @@ pub use layout::Place;
 pub use pieces::Piece;
 pub use set::{BackupSet, SetContent, SetSummary, list, verify};
 pub use space::{Room, check_room};
-pub use taker::{At, ContentTaker};
+pub use taker::{At, ContentTaker, SealedApart};
 pub use verify::VerifyReport;

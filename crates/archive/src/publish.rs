@@ -21,7 +21,7 @@ use crate::layout::{Place, WORK};
 use crate::manifest::{DatabasesPart, FORMAT, Manifest, Part, StoredFile};
 use crate::seal::Seal;
 use crate::verify::{self, Reading, Roots};
-use crate::{ArchiveError, BackupSet, SetBuilder, disk, layout};
+use crate::{ArchiveError, BackupSet, SealedApart, SetBuilder, disk, layout};
 
 /// The points of a publish, each the end of one act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,8 +124,8 @@ impl<'a> Publication<'a> {
         BackupSet::published(self.builder.yard.locations.published(), manifest, self.facts)
     }
 
-    /// Writes all but the content, which lies elsewhere. Returns what at the top of the folder belongs to the set.
-    pub fn seal_without_content(self, kit: &Kit) -> Result<Vec<PathBuf>, ArchiveError> {
+    /// Writes all but the content, which lies elsewhere.
+    pub fn seal_without_content(self, kit: &Kit) -> Result<SealedApart, ArchiveError> {
         let manifest = self.seal(kit)?;
         let folder = self.builder.folder();
         manifest.write(&folder)?;
@@ -137,7 +137,8 @@ impl<'a> Publication<'a> {
             layout::WRITERS,
             layout::KIT,
         ];
-        Ok(own.iter().map(|name| folder.join(name)).collect())
+        let pieces = own.iter().map(|name| folder.join(name)).collect();
+        Ok(SealedApart { folder, pieces, run: self.builder.run.clone() })
     }
 
     /// Writes everything but the manifest itself.

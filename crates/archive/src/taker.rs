@@ -1,9 +1,9 @@
 //! Where the content of components goes when it does not go into the folder of the set.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use stillpoint_model::{ComponentName, Context, TreeSource};
+use stillpoint_model::{ComponentName, Context, RunId, TreeSource};
 use stillpoint_tree::{FileFacts, RelPath};
 
 use crate::{ArchiveError, Place};
@@ -31,6 +31,27 @@ pub trait ContentTaker: Send + Sync {
     /// The stream failed, or what it goes to.
     fn stream(&self, at: At<'_>, context: &Context, reader: &mut dyn Read)
     -> Result<FileFacts, ArchiveError>;
+}
+
+/// A set without its content.
+#[derive(Debug)]
+pub struct SealedApart {
+    /// The folder that was built. The folders of the components in it have no content.
+    pub folder: PathBuf,
+    /// What at its top belongs to the set, besides the components.
+    pub pieces: Vec<PathBuf>,
+    pub(crate) run: RunId,
+}
+
+impl SealedApart {
+    /// Removes the folder: all of it lies elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be removed; the next run will.
+    pub fn remove(self) -> Result<(), ArchiveError> {
+        crate::disk::remove_marked(&self.folder, self.run.as_str())
+    }
 }
 
 /// A place in a component.

@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use crate::status::StatusMessage;
-use crate::{ArchiveName, ComponentName, EpochNumber, Grade, Level, Outcome, Phase, ProviderKind, RunId, SiteCode, Step};
+use crate::{
+    ArchiveName, ComponentName, EpochNumber, Grade, Level, Outcome, Phase, ProviderKind, RunId, SiteCode,
+    Step,
+};
 
 /// A finding that does not stop the run but makes it incomplete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]

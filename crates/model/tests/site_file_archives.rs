@@ -182,9 +182,20 @@ fn a_secret_in_the_site_file_is_a_mistake_and_is_never_shown() {
 }
 
 #[test]
-fn a_site_without_a_folder_is_refused_with_a_clear_word() {
-    let text = SITE.replace("folder = \"/var/backup\"", "")
-        + "[[archive]]\nname = \"a\"\nlocation = \"/mnt/a\"\nkey = { file = \"/k\" }\n";
-    let found = site_file::parse(&text).unwrap_err();
-    assert!(found.len() == 1 && found[0].message.contains("no folder is not possible yet"), "{found:#?}");
+fn a_site_without_a_folder_has_an_archive_and_a_place_for_work() {
+    let archive = "[[archive]]\nname = \"a\"\nlocation = \"/mnt/a\"\nkey = { file = \"/k\" }\n";
+    let neither = SITE.replace("folder = \"/var/backup\"", "");
+    let found = site_file::parse(&format!("{neither}{archive}")).unwrap_err();
+    assert!(found.len() == 1 && found[0].message.contains("nothing says where"), "{found:#?}");
+    let staging = SITE.replace("folder = \"/var/backup\"", "staging = \"/var/work\"");
+    let found = site_file::parse(&staging).unwrap_err();
+    assert!(
+        found.len() == 1 && found[0].message.contains("go into an archive, and there is none"),
+        "{found:#?}"
+    );
+    let site = site_file::parse(&format!("{staging}{archive}")).unwrap();
+    assert_eq!(site.destination.staging.as_deref(), Some(std::path::Path::new("/var/work")));
+    let both = SITE.replace("folder = \"/var/backup\"", "staging = \"/var/work\"\nfolder = \"/b\"");
+    let found = site_file::parse(&format!("{both}{archive}")).unwrap_err();
+    assert!(found.len() == 1 && found[0].message.contains("more than one destination"), "{found:#?}");
 }

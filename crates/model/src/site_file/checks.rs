@@ -132,6 +132,7 @@ pub(super) fn destination(
         ("share", &destination.share),
         ("files", &destination.files),
         ("databases", &destination.databases),
+        ("staging", &destination.staging),
     ];
     for (key, place) in places.into_iter().filter_map(|(key, place)| Some((key, place.as_ref()?))) {
         for (name, source) in sources_of(components) {
@@ -141,14 +142,14 @@ pub(super) fn destination(
 }
 
 fn one_destination(spans: &Spans, has_archive: bool, findings: &mut Findings) {
-    let remedy = "write exactly one of: `folder`, `share`, or `files` together with `databases`";
+    let remedy = "write exactly one of: `folder`, `share`, `files` together with `databases`, or `staging`";
     let pair = spans.has("files") || spans.has("databases");
-    let options = [spans.has("folder"), spans.has("share"), pair];
+    let options = [spans.has("folder"), spans.has("share"), spans.has("staging"), pair];
+    if spans.has("staging") && !has_archive {
+        let message = "without a folder the sets go into an archive, and there is none";
+        spans.wrong(findings, "staging", message, "add a table [[archive]], or write `folder` instead");
+    }
     match options.into_iter().filter(|there| *there).count() {
-        0 if has_archive => {
-            let message = "nothing says where the backup set goes: a site with an archive and no folder is not possible yet";
-            spans.wrong(findings, "", message, remedy);
-        }
         0 => spans.wrong(findings, "", "nothing says where the backup set goes", remedy),
         1 => {
             for (key, other) in [("files", "databases"), ("databases", "files")] {
@@ -163,8 +164,10 @@ fn one_destination(spans: &Spans, has_archive: bool, findings: &mut Findings) {
             }
         }
         _ => {
-            let last =
-                ["databases", "files", "share"].into_iter().find(|key| spans.has(key)).unwrap_or("share");
+            let last = ["databases", "files", "share", "staging"]
+                .into_iter()
+                .find(|key| spans.has(key))
+                .unwrap_or("share");
             spans.wrong(findings, last, "there is more than one destination", remedy);
         }
     }

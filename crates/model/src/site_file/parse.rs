@@ -166,6 +166,7 @@ fn read_destination(mut table: TableReader<'_>, findings: &mut Findings) -> Plac
         share: folder("share"),
         files: folder("files"),
         databases: folder("databases"),
+        staging: folder("staging"),
     };
     (destination, table.finish(findings))
 }

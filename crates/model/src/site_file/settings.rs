@@ -69,7 +69,8 @@ pub(super) fn primary() -> SiteType {
     SiteType::Primary
 }
 
-/// Where the backup set goes: exactly one of `folder`, `share`, or `files` with `databases`.
+/// Where the backup set goes: exactly one of `folder`, `share`, `files` with `databases`, or, for a site whose sets go straight
+/// into its archive, `staging`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Destination {
@@ -90,6 +91,11 @@ pub struct Destination {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^/"))]
     pub databases: Option<PathBuf>,
+    /// There is no folder with a set: what is captured goes straight into the archive. Here lies only what must be put down for
+    /// a while (first passes of file trees without snapshots, base backups), and nothing stays. Absolute; needs an archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^/"))]
+    pub staging: Option<PathBuf>,
 }
 
 impl Destination {

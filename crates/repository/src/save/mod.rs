@@ -67,7 +67,7 @@ enum State {
     /// It has not ended, or not well.
     Begun,
     /// It ended well.
-    Ended { top: Node, left_out: u64 },
+    Ended { top: Node, left_out: u64, files: u64, bytes: u64 },
 }
 
 /// A part's place in its version.
@@ -78,9 +78,10 @@ pub(crate) struct Registered {
 
 impl Registered {
     /// A part without its top stays one that has not ended well.
-    fn end(&self, top: Option<Node>, left_out: u64) {
+    fn end(&self, top: Option<Node>, report: &PartReport) {
         if let Some(top) = top {
-            lock(&self.parts).insert(self.at.clone(), State::Ended { top, left_out });
+            let PartReport { left_out, files, bytes, .. } = *report;
+            lock(&self.parts).insert(self.at.clone(), State::Ended { top, left_out, files, bytes });
         }
     }
 }
@@ -192,6 +193,7 @@ impl Saver {
     pub fn finish(self, facts: &SnapshotFacts) -> Result<Saved, RepositoryError> {
         let Self { engine, jobs, workers, parts, parent, begun } = self;
         let parts = std::mem::take(&mut *lock(&parts));
+        let (files, bytes) = totals(&parts);
         // A part that was not ended may still hold on to the workers.
         let tops = ended_well(parts, facts.incomplete).map_err(|error| engine.failure().unwrap_or(error))?;
         drop(jobs);
@@ -222,7 +224,13 @@ impl Saver {
             tags: facts.tags.clone(),
             original: None,
             program_version: concat!("stillpoint ", env!("CARGO_PKG_VERSION")).to_owned(),
-            summary: Some(Summary { backup_start: begun, backup_end: Moment::now(), ..counters.summary() }),
+            summary: Some(Summary {
+                backup_start: begun,
+                backup_end: Moment::now(),
+                total_files_processed: files,
+                total_bytes_processed: bytes,
+                ..counters.summary()
+            }),
         };
         let id = engine.repository.save_snapshot(&snapshot)?;
         Ok(Saved { id, added_bytes: counters.added, stored_bytes: counters.packed })
@@ -258,6 +266,14 @@ impl Figures {
             ..Summary::default()
         }
     }
+}
+
+/// Files and bytes of all parts.
+fn totals(parts: &BTreeMap<RelPath, State>) -> (u64, u64) {
+    parts.values().fold((0, 0), |(all_files, all_bytes), state| match state {
+        State::Begun => (all_files, all_bytes),
+        State::Ended { files, bytes, .. } => (all_files + files, all_bytes + bytes),
+    })
 }
 
 /// The tops of all parts, when each of them ended well.

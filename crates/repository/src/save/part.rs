@@ -299,7 +299,7 @@ impl Part {
         let built = self.builder.take().map(JoinHandle::join);
         match built {
             Some(Ok(Ok((top, report)))) => {
-                self.registered.end(top, report.left_out);
+                self.registered.end(top, &report);
                 Ok(report)
             }
             Some(Ok(Err(Ended))) => Err(ended_early(&self.engine)),

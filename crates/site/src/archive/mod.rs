@@ -15,5 +15,6 @@ pub use keys::{AddedKey, try_recovery_key};
 pub use open::{OpenArchive, find_archive, open_archive};
 pub use recovery_key::{NotARecoveryKey, RecoveryKey};
 pub use save::SavedVersion;
+pub(crate) use save::{parent_of, save_folder_piece, version_facts};
 pub use versions::{VersionFacts, judge_versions, keep_rules};
 pub use watch::ArchiveWatcher;

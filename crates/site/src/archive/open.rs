@@ -27,7 +27,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 impl OpenArchive {
     /// The lock under which something is added.
-    pub(super) fn lock_for_adding(&self, watcher: &dyn Watcher) -> Result<RepositoryLock, SiteError> {
+    pub(crate) fn lock_for_adding(&self, watcher: &dyn Watcher) -> Result<RepositoryLock, SiteError> {
         RepositoryLock::shared(&self.repository, LOCK_PATIENCE, watcher)
             .map_err(|error| about(&self.settings, error))
     }

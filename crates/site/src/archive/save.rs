@@ -10,7 +10,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use stillpoint_archive::{BackupSet, Piece};
+use stillpoint_archive::{BackupSet, Piece, SetFacts};
 use stillpoint_model::{ErrorKind, Outcome};
 use stillpoint_repository::{
     Amount, Content, Id, Moment, Part, RepositoryError, Saver, Snapshot, SnapshotFacts, Watcher,
@@ -51,7 +51,7 @@ impl OpenArchive {
         watcher: &Arc<dyn Watcher>,
     ) -> Result<SavedVersion, SiteError> {
         let failed = |error: RepositoryError| about(&self.settings, error);
-        let facts = snapshot_facts(set)?;
+        let facts = version_facts(set.facts(), set.folder())?;
         // Held to the end: what is saved must not be taken for rubbish before the version names it.
         let lock = self.lock_for_adding(&**watcher)?;
         watcher.stage("saving", amount_of(set));
@@ -71,7 +71,7 @@ impl OpenArchive {
 }
 
 /// The newest version of the site: what did not change since is not read again.
-fn parent_of(snapshots: Vec<(Id, Snapshot)>, site: &str) -> Option<(Id, Snapshot)> {
+pub(crate) fn parent_of(snapshots: Vec<(Id, Snapshot)>, site: &str) -> Option<(Id, Snapshot)> {
     let mine = |(id, snapshot): &(Id, Snapshot)| {
         let version = VersionFacts::of(*id, snapshot);
         version.ours && version.site == site
@@ -87,8 +87,8 @@ fn amount_of(set: &BackupSet) -> Amount {
     })
 }
 
-fn snapshot_facts(set: &BackupSet) -> Result<SnapshotFacts, SiteError> {
-    let facts = set.facts();
+/// What the version with this set is called. `folder` lends its metadata to the folders of the set.
+pub(crate) fn version_facts(facts: &SetFacts, folder: &Path) -> Result<SnapshotFacts, SiteError> {
     let outcome = if facts.outcome == Outcome::Complete { "complete" } else { "incomplete" };
     let site = facts.site.as_str();
     Ok(SnapshotFacts {
@@ -103,7 +103,7 @@ fn snapshot_facts(set: &BackupSet) -> Result<SnapshotFacts, SiteError> {
         ],
         // What the run could not read is told in the manifest. Of the set itself nothing may be left out.
         incomplete: false,
-        folder: own_entry(set.folder(), &RelPath::top())?,
+        folder: own_entry(folder, &RelPath::top())?,
     })
 }
 
@@ -135,6 +135,20 @@ fn save_piece(saver: &Saver, piece: &Piece) -> Result<(), RepositoryError> {
             ))
         }
     }
+}
+
+/// A file or a folder as it lies, as a part of a version.
+pub(crate) fn save_folder_piece(saver: &Saver, at: &RelPath, path: &Path) -> Result<(), RepositoryError> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(RepositoryError::new(ErrorKind::Bug, format!("{} is no piece of a set", path.display())));
+    };
+    let piece = if path.is_dir() {
+        Piece::Folder { at: at.clone(), folder: path.to_owned() }
+    } else {
+        let name = RelPath::top().child(std::os::unix::ffi::OsStrExt::as_bytes(name));
+        Piece::File { at: at.clone(), folder: folder.to_owned(), name }
+    };
+    save_piece(saver, &piece)
 }
 
 fn save_file(part: &mut Part, folder: &Path, name: &RelPath) -> Result<(), RepositoryError> {

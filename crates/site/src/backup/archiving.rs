@@ -9,7 +9,7 @@ use std::time::Duration;
 use stillpoint_archive::BackupSet;
 use stillpoint_model::site_file::Archive;
 use stillpoint_model::status::id;
-use stillpoint_model::{ArchiveName, Cancel, Event, Monitor, Problem};
+use stillpoint_model::{ArchiveName, Cancel, EpochNumber, Event, Monitor, Problem};
 use stillpoint_repository::Watcher;
 
 use super::begin::{Limits, apart};
@@ -40,8 +40,9 @@ pub(super) fn save_in_all(
 ) -> Vec<ArchivedSet> {
     let save = |settings: &Archive| {
         let result = save_in(settings, set, teller, cancel);
-        tell(settings, set, teller, &result);
-        ArchivedSet { archive: settings.name.clone(), result }
+        let archived = ArchivedSet { archive: settings.name.clone(), result };
+        tell(&archived, set.facts().epoch, teller);
+        archived
     };
     archives.iter().map(save).collect()
 }
@@ -67,12 +68,13 @@ fn save_in(
     })?
 }
 
-fn tell(settings: &Archive, set: &BackupSet, teller: &Teller, result: &Result<SavedVersion, SiteError>) {
-    let archive = &settings.name;
+/// Tells what came of it.
+pub(super) fn tell(archived: &ArchivedSet, epoch: EpochNumber, teller: &Teller) {
+    let ArchivedSet { archive, result } = archived;
     match result {
         Ok(saved) => {
             let size = |bytes: Option<u64>| bytes.unwrap_or_default().to_string();
-            let (version, epoch) = (saved.id.short(), set.facts().epoch);
+            let version = saved.id.short();
             let (added, stored) = (size(saved.added_bytes), size(saved.stored_bytes));
             teller.emit(Event::VersionSaved {
                 archive: archive.clone(),

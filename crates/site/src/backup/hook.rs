@@ -22,7 +22,10 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the hook is told through its environment.
 pub(crate) struct HookFacts<'a> {
+    /// Empty for a site without a folder.
     pub set: &'a Path,
+    /// The versions that the set is in, each as `archive:name`, with blanks between.
+    pub versions: &'a str,
     pub site: &'a str,
     pub run: &'a str,
     pub epoch: u64,
@@ -90,6 +93,7 @@ fn start(program: &Path, facts: &HookFacts<'_>) -> std::io::Result<Child> {
 fn start_once(program: &Path, facts: &HookFacts<'_>) -> std::io::Result<Child> {
     Command::new(program)
         .env("STILLPOINT_SET", facts.set)
+        .env("STILLPOINT_VERSIONS", facts.versions)
         .env("STILLPOINT_SITE", facts.site)
         .env("STILLPOINT_RUN", facts.run)
         .env("STILLPOINT_EPOCH", facts.epoch.to_string())

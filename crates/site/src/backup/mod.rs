@@ -2,6 +2,7 @@
 
 mod archiving;
 mod begin;
+mod direct;
 mod hook;
 mod log;
 mod own_unit;
@@ -34,7 +35,7 @@ use crate::{assemble, recover};
 pub use archiving::ArchivedSet;
 use begin::Limits;
 pub use plan::{BackupPlan, PlannedBackup, backup_plan};
-use stage::{Published, SiteStage};
+use stage::{Made, Published, SiteStage};
 use teller::Teller;
 
 /// What a backup is given besides the site.
@@ -117,6 +118,7 @@ impl Task<'_> {
                 let stage = Arc::new(SiteStage::new(
                     (self.site.clone(), places, teller.clone()),
                     (self.run.clone(), epoch, self.options.program.clone()),
+                    &self.options.cancel,
                 ));
                 let report = self.drive(epoch, participants, stage.clone());
                 (report, stage.published())
@@ -180,7 +182,7 @@ impl Task<'_> {
         started: Instant,
     ) -> BackupReport {
         let Task { run, teller, .. } = self;
-        let (published, grade) = published.map_or((None, None), |it| (Some(Arc::new(it.set)), it.grade));
+        let (published, grade) = published.map_or((None, None), |it| (Some(it.made), it.grade));
         if !report.not_undone.is_empty() {
             teller.status(id::SITE_NOT_THAWED, &[&report.not_undone.join("; ")]);
         }
@@ -194,9 +196,15 @@ impl Task<'_> {
         }
         let after = Instant::now();
         teller.emit(Event::PhaseStarted { phase: Phase::After });
-        let archives = published.as_ref().map_or_else(Vec::new, |set| {
-            archiving::save_in_all(&self.site.file.archives, set, teller, &self.options.cancel)
-        });
+        let (published, archives) = match published {
+            Some(Made::Set(set)) => {
+                let archives = &self.site.file.archives;
+                let archived = archiving::save_in_all(archives, &set, teller, &self.options.cancel);
+                (Some(Some(set)), archived)
+            }
+            Some(Made::Version(version)) => (Some(None), vec![version]),
+            None => (None, Vec::new()),
+        };
         // The verdict is that on the set and its versions. What the hook does comes after it.
         let problems = teller.problems();
         let outcome = match (&published, problems.is_empty()) {
@@ -208,7 +216,12 @@ impl Task<'_> {
             (Some(set), _) => {
                 tell_good(teller, problems.len());
                 let grade = grade.map_or_else(String::new, |grade| grade.to_string());
-                self.run_hook(set, (epoch, outcome, &grade), report.window, problems.len())
+                self.run_hook(
+                    (set.as_deref(), &archives),
+                    (epoch, outcome, &grade),
+                    report.window,
+                    problems.len(),
+                )
             }
             (None, error) => {
                 let why = error.as_ref().map_or_else(|| "unknown".to_owned(), |error| chain(error));
@@ -227,7 +240,7 @@ impl Task<'_> {
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             hook_failure: hook_failure.clone(),
         });
-        let set = published.as_ref().map(|set| set.folder().to_path_buf());
+        let set = published.flatten().map(|set| set.folder().to_path_buf());
         self.copy_log(set.as_deref());
         let window = report.window;
         BackupReport {
@@ -247,13 +260,18 @@ impl Task<'_> {
 
     fn run_hook(
         &self,
-        set: &BackupSet,
+        (set, archives): (Option<&BackupSet>, &[ArchivedSet]),
         (epoch, outcome, grade): (EpochNumber, Outcome, &str),
         window: Option<Duration>,
         problems: usize,
     ) -> Option<String> {
+        let version = |archived: &ArchivedSet| {
+            archived.result.as_ref().ok().map(|saved| format!("{}:{}", archived.archive, saved.id))
+        };
+        let versions: Vec<String> = archives.iter().filter_map(version).collect();
         let facts = hook::HookFacts {
-            set: set.folder(),
+            set: set.map_or(Path::new(""), BackupSet::folder),
+            versions: &versions.join(" "),
             site: self.site.file.site.code.as_str(),
             run: self.run.as_str(),
             epoch: epoch.0,

@@ -12,11 +12,13 @@ use stillpoint_model::site_file::{ComponentKind, Destination};
 use stillpoint_model::status::id;
 use stillpoint_model::{
     Cancel, CaptureSink, ComponentName, Description, EpochNumber, ErrorKind, Event, Grade, Monitor, Outcome,
-    RunId, UndoLog,
+    Problem, RunId, UndoLog,
 };
 
+use super::archiving::{self, ArchivedSet};
+use super::direct::DirectCapture;
 use super::teller::{Teller, log_path};
-use crate::error::SiteError;
+use crate::error::{SiteError, chain};
 use crate::load::LoadedSite;
 use crate::recovery_kit;
 
@@ -28,6 +30,7 @@ pub(crate) struct SiteStage {
     run: RunId,
     epoch: EpochNumber,
     program: PathBuf,
+    cancel: Cancel,
     state: Mutex<State>,
 }
 
@@ -35,28 +38,40 @@ pub(crate) struct SiteStage {
 #[derive(Default)]
 struct State {
     builder: Option<SetBuilder>,
+    direct: Option<Arc<DirectCapture>>,
     published: Option<Published>,
     told: BTreeSet<String>,
 }
 
-/// The set that the run made.
+/// What the run made.
+pub(crate) enum Made {
+    /// A set in the folder of the destination.
+    Set(Arc<BackupSet>),
+    /// A version in an archive, and no folder.
+    Version(ArchivedSet),
+}
+
+/// What the run made, and how good it is.
 pub(crate) struct Published {
-    pub set: BackupSet,
+    pub made: Made,
     /// The lowest grade in it.
     pub grade: Option<Grade>,
 }
 
 /// The folder of the destination that holds the set and the log.
 pub(crate) fn main_folder(destination: &Destination) -> Option<&PathBuf> {
-    destination.folder.as_ref().or(destination.share.as_ref()).or(destination.files.as_ref())
+    let Destination { folder, share, files, staging, .. } = destination;
+    folder.as_ref().or(share.as_ref()).or(files.as_ref()).or(staging.as_ref())
 }
 
 impl SiteStage {
     pub fn new(
         (site, places, teller): (Arc<LoadedSite>, BTreeMap<ComponentName, Place>, Arc<Teller>),
         (run, epoch, program): (RunId, EpochNumber, PathBuf),
+        cancel: &Cancel,
     ) -> Self {
-        Self { site, places, teller, run, epoch, program, state: Mutex::default() }
+        let cancel = cancel.clone();
+        Self { site, places, teller, run, epoch, program, cancel, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -172,13 +187,41 @@ impl SiteStage {
         let monitor: Arc<dyn Monitor> = self.teller.clone();
         let graded: Vec<_> =
             facts.components.iter().map(|(name, _, _, captured)| (name.clone(), captured.grade)).collect();
+        let direct = self.state().direct.take();
+        if let Some(direct) = direct {
+            return self.finish_version(&direct, builder.cancelled_by(cancel), facts, &kit, grade);
+        }
         let set = builder.cancelled_by(cancel).publish(facts, &kit, &monitor)?;
         for (component, grade) in graded {
             let (files, bytes) = set.size(&component).unwrap_or_default();
             self.teller.emit(Event::ComponentCaptured { component, grade, files, bytes });
         }
         self.teller.status(id::SET_PUBLISHED, &[&set.folder().display().to_string()]);
-        self.state().published = Some(Published { set, grade });
+        self.state().published = Some(Published { made: Made::Set(Arc::new(set)), grade });
+        Ok(())
+    }
+
+    /// The version gets its name, and with it is the backup.
+    fn finish_version(
+        &self,
+        direct: &DirectCapture,
+        builder: SetBuilder,
+        facts: SetFacts,
+        kit: &Kit,
+        grade: Option<Grade>,
+    ) -> Result<(), SiteError> {
+        let monitor: Arc<dyn Monitor> = self.teller.clone();
+        let sealed = builder.seal_without_content(facts.clone(), kit, &monitor)?;
+        let saved = direct.finish(&facts, &sealed.pieces, &sealed.folder)?;
+        let archive = direct.archive().settings.name.clone();
+        let made = ArchivedSet { archive, result: Ok(saved) };
+        archiving::tell(&made, self.epoch, &self.teller);
+        self.state().published = Some(Published { made: Made::Version(made), grade });
+        if let Err(error) = sealed.remove() {
+            // The version is there. What could not be removed still carries the marker, and the next start removes it.
+            let text = format!("the staging folder could not be emptied: {}", chain(&error));
+            self.teller.emit(Event::Problem(Problem { component: None, path: None, text }));
+        }
         Ok(())
     }
 
@@ -187,6 +230,16 @@ impl SiteStage {
         self.check(&crate::assemble::sources(site))?;
         let builder = SetBuilder::create(&site.destination, &site.site.code, &self.run, undos)?
             .keep_free_percent(site.task.keep_free_percent);
+        let builder = if site.destination.staging.is_some() {
+            let ids = (&site.site.code, &self.run);
+            let work = builder.folder();
+            let direct = DirectCapture::begin(&site.archives, ids, &work, &self.teller, &self.cancel)?;
+            let direct = Arc::new(direct);
+            self.state().direct = Some(direct.clone());
+            builder.content_to(direct)
+        } else {
+            builder
+        };
         self.state().builder = Some(builder);
         // The destination may not have been there before.
         if let Some(folder) = main_folder(&site.destination) {

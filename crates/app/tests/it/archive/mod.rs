@@ -1,5 +1,6 @@
 //! `archive`: a local archive of a small site, with stock restic as the judge.
 
+mod direct;
 mod keys;
 mod save;
 
