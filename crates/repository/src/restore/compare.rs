@@ -71,9 +71,13 @@ impl Worker<'_> {
             if shared.is_stopped() {
                 return Ok(AtHand::Failed);
             }
-            have[number] = self.look_for(pending, &mut sources, &parts[..=number], &mut have)?;
+            have[number] = self.look_for(pending, &mut sources, &parts[number])?;
             if !have[number] && shared.options.overwrite == Overwrite::Refuse && sources.existing.is_some() {
                 return Ok(self.refuse(pending));
+            }
+            let some = have[..=number].contains(&true) && have[..=number].contains(&false);
+            if some && sources.temporary.is_none() {
+                self.begin(pending, &mut sources, &parts[..=number], &mut have)?;
             }
         }
         let whole = have.iter().all(|have| *have);
@@ -85,6 +89,9 @@ impl Worker<'_> {
             }
             if shared.options.overwrite == Overwrite::Refuse {
                 return Ok(self.refuse(pending));
+            }
+            if parts.len() < 2 {
+                return Ok(AtHand::Nothing);
             }
             self.begin(pending, &mut sources, &parts, &mut have)?;
         }
@@ -106,15 +113,8 @@ impl Worker<'_> {
         Some((parts, at))
     }
 
-    /// Whether the last of `parts` is at hand; then it is in the temporary file, if there is one.
-    fn look_for(
-        &mut self,
-        pending: &Pending,
-        sources: &mut Sources,
-        parts: &[Part],
-        have: &mut [bool],
-    ) -> Result<bool, TreeError> {
-        let Some((part, before)) = parts.split_last() else { return Ok(false) };
+    /// Whether the part is at hand. If there is a temporary file, it is in it then.
+    fn look_for(&mut self, pending: &Pending, sources: &mut Sources, part: &Part) -> Result<bool, TreeError> {
         if let Some(temporary) = &sources.temporary
             && part.at < sources.begun_bytes
         {
@@ -126,18 +126,14 @@ impl Worker<'_> {
             cleared.map_err(|e| self.cannot("write", pending, e))?;
         }
         let Some(existing) = &sources.existing else { return Ok(false) };
-        let held = self.holds(existing.as_fd(), part);
-        match &sources.temporary {
-            Some(temporary) if held => {
-                let written = sparse::write(temporary.file(), &self.buffer, part.at);
-                written.map_err(|e| self.cannot("write", pending, e))?;
-            }
-            None if !held && self.shared.options.overwrite == Overwrite::Replace => {
-                self.begin(pending, sources, before, have)?;
-            }
-            _ => {}
+        if !self.holds(existing.as_fd(), part) {
+            return Ok(false);
         }
-        Ok(held)
+        if let Some(temporary) = &sources.temporary {
+            let written = sparse::write(temporary.file(), &self.buffer, part.at);
+            written.map_err(|e| self.cannot("write", pending, e))?;
+        }
+        Ok(true)
     }
 
     /// Begins a temporary file with the parts that the existing file has.
