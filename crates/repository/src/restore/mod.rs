@@ -72,7 +72,7 @@ pub struct RestoreReport {
     pub folders: u64,
     /// The size of the files in bytes, holes included; of a file with several names once.
     pub bytes: u64,
-    /// Bytes of content that came from the archive. Without holes and without what was at hand.
+    /// Bytes of content that were taken from the archive, zeros included: all that was not at hand.
     pub fetched_bytes: u64,
     /// Sockets, which are not restored: they mean nothing without the process that made them.
     pub sockets: u64,

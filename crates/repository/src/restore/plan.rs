@@ -367,9 +367,10 @@ impl<'a> Planner<'a> {
         for (number, id) in blobs.iter().enumerate() {
             let Ok(location) = locate(&index, id) else { break };
             let bytes = location.blob.plain_bytes();
-            if is_needed(number) && dry {
+            if is_needed(number) {
                 self.shared.report().fetched_bytes += bytes;
-            } else if is_needed(number) {
+            }
+            if is_needed(number) && !dry {
                 self.pieces.push((location, Piece { file: Arc::clone(&writing), at }));
                 self.pieces_bytes += bytes;
                 if self.pieces_bytes >= WINDOW_BYTES || self.pieces.len() >= 4 * WINDOW_ENTRIES {

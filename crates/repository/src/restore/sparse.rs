@@ -28,8 +28,8 @@ fn data_run(bytes: &[u8], begin: usize, at: u64) -> (usize, usize) {
     while block < bytes.len() {
         let into = usize::try_from((at + block as u64) % BLOCK_BYTES as u64).unwrap_or_default();
         let next = (block + BLOCK_BYTES - into).min(bytes.len());
-        // The rest of the last block of the file counts as one, too.
-        let is_hole = into == 0 && bytes[block..next] == ZEROS[..next - block];
+        // A part of a block at the begin or the end counts as one: whether the rest of it is data is for others to write.
+        let is_hole = bytes[block..next] == ZEROS[..next - block];
         match end {
             None if is_hole => end = Some(block),
             Some(end) if !is_hole => return (end, block),

@@ -64,10 +64,7 @@ impl<'a> Worker<'a> {
                 return Err(RepositoryError::cancelled());
             }
             match plain {
-                Ok(plain) => {
-                    shared.report().fetched_bytes += plain.len() as u64;
-                    pieces.into_iter().for_each(|piece| self.write(piece, &plain));
-                }
+                Ok(plain) => pieces.into_iter().for_each(|piece| self.write(piece, &plain)),
                 Err(error) => pieces.into_iter().for_each(|piece| self.lose(&piece, &error)),
             }
             Ok(())
