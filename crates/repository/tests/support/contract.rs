@@ -1,5 +1,7 @@
 //! What every store promises, as one suite for all of them. See the words of the trait `Store`.
 
+#![allow(clippy::unwrap_used, reason = "what breaks a promise ends the test")]
+
 use std::collections::BTreeMap;
 use std::sync::Barrier;
 use std::thread;
@@ -24,9 +26,11 @@ pub trait Place {
     fn litter(&self, _store: &dyn Store) {}
 }
 
+type Check = fn(&dyn Place);
+
 /// Holds the whole contract against a place.
 pub fn holds(place: &dyn Place) {
-    let promises: [(&str, fn(&dyn Place)); 9] = [
+    let promises: [(&str, Check); 9] = [
         ("what was written is read, whole and in parts", what_was_written_is_read),
         ("too little is never given", too_little_is_never_given),
         ("nothing is replaced", nothing_is_replaced),

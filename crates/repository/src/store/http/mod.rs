@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response};
@@ -177,11 +177,16 @@ impl Asker {
         }
         let head = Head { status, headers: response.headers().clone() };
         // That the file is shorter than it must be does not pass.
-        check_range(request, &head)
-            .map_err(|text| HttpTrouble { passes: false, ..HttpTrouble::lie(text) })?;
+        let lasting_lie = |text| HttpTrouble { passes: false, ..HttpTrouble::lie(text) };
+        let expected = expected_length(request, &head).map_err(lasting_lie)?;
         intake.begin(&head).map_err(HttpTrouble::lie)?;
+        let mut length = 0;
         while let Some(bytes) = self.next_bytes(&mut response, &moved).await? {
+            length += bytes.len() as u64;
             intake.take(&bytes).map_err(HttpTrouble::lie)?;
+        }
+        if let Some(expected) = expected.filter(|expected| *expected != length) {
+            return Err(lasting_lie(format!("it sent {length} bytes instead of {expected}")));
         }
         intake.finish().map_err(HttpTrouble::lie)?;
         Ok(head)
@@ -226,18 +231,27 @@ impl Asker {
     }
 }
 
-/// A part that was asked for is what came.
-fn check_range(request: &Request, head: &Head) -> Result<(), String> {
-    let Some(asked) = request.headers.get(RANGE).and_then(|range| range.to_str().ok()) else { return Ok(()) };
+/// How long the body must be, where that is known, in bytes. Where a part was asked for it must be that part.
+fn expected_length(request: &Request, head: &Head) -> Result<Option<u64>, String> {
+    let Some(asked) = request.headers.get(RANGE).and_then(|range| range.to_str().ok()) else {
+        // One that ends where the connection ends cannot be told from one that was cut short.
+        let has_end =
+            head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
+        let has_body = head.status != http::StatusCode::NO_CONTENT;
+        return if has_end || !has_body { Ok(None) } else { Err("it does not tell the length".to_owned()) };
+    };
     if head.status != http::StatusCode::PARTIAL_CONTENT {
         return Err("it sent the whole file instead of a part".to_owned());
     }
     let given = head.headers.get(CONTENT_RANGE).and_then(|range| range.to_str().ok()).unwrap_or_default();
     let given = given.trim_start_matches("bytes ").split('/').next().unwrap_or_default();
-    match asked.trim_start_matches("bytes=") == given {
-        true => Ok(()),
-        false => Err(format!("it sent the bytes {given} instead of {asked}")),
+    let asked = asked.trim_start_matches("bytes=");
+    if asked != given {
+        return Err(format!("it sent the bytes {given:?} instead of {asked}"));
     }
+    let ends =
+        asked.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    Ok(ends.map(|(first, last): (u64, u64)| last - first + 1))
 }
 
 /// Takes a whole body in, up to a limit.

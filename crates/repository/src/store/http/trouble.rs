@@ -99,7 +99,10 @@ impl HttpTrouble {
             _ => None,
         };
         let text = match (code, element(&body, "Message")) {
-            ("", _) => format!("{} {}", status.as_u16(), first_line(&body)),
+            // Some repeat the status in the body.
+            ("", _) => {
+                format!("{} {}", status.as_u16(), first_line(body.trim().trim_start_matches(status.as_str())))
+            }
             (code, message) => format!("{} {code} {}", status.as_u16(), first_line(message)),
         };
         let text = text.trim_end().to_owned();

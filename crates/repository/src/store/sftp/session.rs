@@ -162,11 +162,9 @@ impl Session {
 
     fn expect_reply(&self, number: u32) -> Result<Pending, Broken> {
         let (sender, receiver) = channel();
-        match lock(&self.waiting).as_mut() {
-            Some(waiting) => waiting.insert(number, sender),
-            None => return Err(self.post_mortem()),
-        };
-        Ok(Pending(receiver))
+        let lives = lock(&self.waiting).as_mut().map(|waiting| waiting.insert(number, sender)).is_some();
+        // Not in the same sentence: this takes the same lock.
+        if lives { Ok(Pending(receiver)) } else { Err(self.post_mortem()) }
     }
 
     /// Writes a packet. The pipe does not block, so that a dead line can be noticed.
