@@ -105,7 +105,7 @@ fn an_archive_that_is_down_makes_the_run_incomplete_and_holds_up_neither_the_set
 #[test]
 fn a_damaged_set_never_becomes_a_version() {
     let site = site_with_archive("");
-    site.run(&["backup"]).code;
+    site.run(&["backup"]).exits(3);
     site.run(&["archive", "init"]).exits(0);
     let file = site.set().join("SiteServer/content/a/5.txt");
     std::fs::write(&file, b"file 6\n").unwrap();
