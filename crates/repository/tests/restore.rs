@@ -1,6 +1,6 @@
 //! What comes out of the archive is what went in.
 
-#[path = "support/restic.rs"]
+#[path = "support/restic_repository.rs"]
 mod restic;
 #[path = "support/sample.rs"]
 mod sample;

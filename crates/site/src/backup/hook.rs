@@ -233,6 +233,7 @@ mod tests {
         let settings = Hook { program: None, timeout: timeout.parse::<Wait>().unwrap() };
         let facts = HookFacts {
             set: Path::new("/backups/T01Backup"),
+            versions: "disk:0123",
             site: "T01",
             run: "run-1",
             epoch: 7,
@@ -268,6 +269,7 @@ mod tests {
         });
         let facts = HookFacts {
             set: folder.path(),
+            versions: "",
             site: "T01",
             run: "run",
             epoch: 1,
