@@ -48,6 +48,20 @@ pub(crate) fn expand(compressed: &[u8], length: usize) -> Result<Vec<u8>, String
     })
 }
 
+/// The same into a buffer that is used again and again; what was in it is gone.
+pub(crate) fn expand_into(compressed: &[u8], length: usize, plain: &mut Vec<u8>) -> Result<(), String> {
+    plain.clear();
+    plain.reserve(length);
+    DECOMPRESSOR.with_borrow_mut(|kept| {
+        let decompressor = match kept {
+            Some(decompressor) => decompressor,
+            None => kept.insert(Decompressor::new().map_err(|error| error.to_string())?),
+        };
+        decompressor.decompress_to_buffer(compressed, plain).map_err(|error| error.to_string())?;
+        if plain.len() == length { Ok(()) } else { Err("it has another length than was written".into()) }
+    })
+}
+
 /// Compresses the plain text of a sealed file.
 pub(crate) fn compress_file(plain: &[u8]) -> Result<Vec<u8>, RepositoryError> {
     let mut content = vec![COMPRESSED_FILE];

@@ -8,6 +8,7 @@ extern crate self as stillpoint_repository;
 
 mod blob;
 mod by_pack;
+mod check;
 mod chunker;
 mod codec;
 mod contents;
@@ -45,6 +46,7 @@ mod watch;
 mod who;
 
 pub use blob::BlobKind;
+pub use check::{CheckOptions, CheckReport, DamagedPack, DataShare, ReadState, Touched, check};
 pub use contents::Contents;
 pub use diff::{Change, Diff, Difference};
 pub use error::RepositoryError;

@@ -1,5 +1,7 @@
 //! Packs: many sealed blobs in one file, with a sealed list of them at its end (`doc/design.rst`, "Pack Format").
 
+use std::ops::Range;
+
 use crate::blob::{BlobKind, PLAIN_BYTES_MAX};
 use crate::crypto::{CipherKey, OVERHEAD};
 use crate::error::RepositoryError;
@@ -84,13 +86,23 @@ pub(crate) fn read_list(
     size: u64,
 ) -> Result<Vec<PackedBlob>, RepositoryError> {
     let name = FileName::Of(FileKind::Pack, pack);
+    read_list_with(key, pack, size, |range| Ok(store.read(name, Some(range))?))
+}
+
+/// The same, by a reader of parts of the pack.
+pub(crate) fn read_list_with(
+    key: &CipherKey,
+    pack: Id,
+    size: u64,
+    mut read: impl FnMut(Range<u64>) -> Result<Vec<u8>, RepositoryError>,
+) -> Result<Vec<PackedBlob>, RepositoryError> {
     let damaged =
         |why: &str| RepositoryError::damaged(format!("the pack {} is damaged: {why}", pack.short()));
     let too_short = (LENGTH_BYTES + OVERHEAD) as u64;
     if size < too_short {
         return Err(damaged("it is too short"));
     }
-    let tail = store.read(name, Some(size - TAIL_BYTES.min(size)..size))?;
+    let tail = read(size - TAIL_BYTES.min(size)..size)?;
     let (before, length) =
         tail.split_last_chunk::<LENGTH_BYTES>().ok_or_else(|| damaged("it is too short"))?;
     let length = u64::from(u32::from_le_bytes(*length));
@@ -101,7 +113,7 @@ pub(crate) fn read_list(
         Some(begin) => before[begin..].to_vec(),
         None => {
             let end = size - LENGTH_BYTES as u64;
-            store.read(name, Some(end - length..end))?
+            read(end - length..end)?
         }
     };
     let plain = key.open(&mut list).map_err(|_| damaged("its list is not what was written"))?;

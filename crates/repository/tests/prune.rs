@@ -3,8 +3,10 @@
 #[path = "support/acts.rs"]
 mod acts;
 mod support;
+#[path = "support/versions.rs"]
+mod versions;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,87 +15,14 @@ use std::time::Duration;
 use acts::{Act, ActStore, Verdict};
 use stillpoint_model::ErrorKind;
 use stillpoint_repository::store::{FileKind, LocalStore, StoreErrorKind};
-use stillpoint_repository::{Id, PruneOptions, Repository, RepositoryLock, Unwatched, forget, prune};
+use stillpoint_repository::{
+    CheckOptions, DataShare, PruneOptions, ReadState, Repository, RepositoryLock, Unwatched, check, prune,
+};
 use support::{create, differences, noise, open, restic, save, secret};
+use versions::{Archive, bytes, copy, files};
 
 const AT_ONCE: Duration = Duration::ZERO;
 const ALL_OF_IT: PruneOptions = PruneOptions { dry_run: false, unused_percent: 0, wait: AT_ONCE };
-
-/// An archive of some versions, with the folders as they were.
-struct Archive {
-    folder: tempfile::TempDir,
-    versions: Vec<Id>,
-}
-
-impl Archive {
-    /// Each version has files of its own beside files that all have, so that every pack of every version is partly used.
-    fn new(count: u64) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let repository = create(&folder.path().join("archive"));
-        let source = folder.path().join("source");
-        std::fs::create_dir_all(source.join("own/deep")).unwrap();
-        let mut versions = Vec::new();
-        for number in 0..count {
-            for part in 0..4 {
-                let bytes = noise(number * 100 + part, 40_000);
-                std::fs::write(source.join(format!("all-{number}-{part}")), bytes).unwrap();
-                let bytes = noise(number * 100 + 50 + part, 40_000);
-                std::fs::write(source.join(format!("own/deep/{part}")), bytes).unwrap();
-            }
-            versions.push(save(&repository, &source, 1_700_000_000 + i64::try_from(number).unwrap()).id);
-            copy(&source, &folder.path().join(format!("was-{number}")));
-        }
-        Self { folder, versions }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("archive")
-    }
-
-    /// Forgets all but the versions of these numbers.
-    fn keep(&self, numbers: &[usize]) {
-        let gone = self.versions.iter().enumerate().filter(|(number, _)| !numbers.contains(number));
-        let gone: Vec<Id> = gone.map(|(_, id)| *id).collect();
-        assert_eq!(forget(&open(&self.path()), &gone, AT_ONCE, &Unwatched).unwrap(), gone);
-    }
-
-    /// Restic finds the archive in this folder good to the last byte and brings these versions back as they were.
-    fn judge(&self, at: &Path, numbers: &[usize], what: &str) {
-        let checked = restic::restic("restic".as_ref(), at, &["check", "--read-data"]);
-        let text = String::from_utf8_lossy(&checked.stderr).into_owned();
-        assert!(checked.status.success(), "{what}: {text}");
-        for number in numbers {
-            let target = tempfile::tempdir_in(self.folder.path()).unwrap();
-            let (id, text) = (self.versions[*number].to_string(), target.path().to_str().unwrap());
-            restic::succeed("restic".as_ref(), at, &["restore", &id, "--target", text]);
-            let was = self.folder.path().join(format!("was-{number}"));
-            assert_eq!(differences(&was, &target.path().join("PS1Backup/data")), "", "{what}");
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-a").args([from, to]).status();
-    assert!(copied.unwrap().success());
-}
-
-fn files(at: &Path, kind: &str) -> usize {
-    fn count(folder: &Path) -> usize {
-        std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| {
-                let path = entry.unwrap().path();
-                if path.is_dir() { count(&path) } else { 1 }
-            })
-            .sum()
-    }
-    count(&at.join(kind))
-}
-
-fn bytes(at: &Path) -> u64 {
-    let output = Command::new("du").args(["-sb"]).arg(at.join("data")).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().split_whitespace().next().unwrap().parse().unwrap()
-}
 
 /// Acts that change something and are not about locks.
 fn changes(act: Act) -> bool {
@@ -189,7 +118,9 @@ fn fail_everywhere(verdict: Verdict) {
             return;
         }
         assert_eq!(files(&copied, "locks"), 0, "{what}");
-        archive.judge(&copied, &[], &what);
+        let options = CheckOptions { data: DataShare::All, wait: AT_ONCE, ..CheckOptions::default() };
+        let found = check(&open(&copied), &options, &mut ReadState::default(), &Unwatched).unwrap();
+        assert!(found.is_good(), "{what}: {found:?}");
         prune(&open(&copied), &ALL_OF_IT, &Unwatched).unwrap();
         archive.judge(&copied, &[0, 2], &what);
         let again = prune(&open(&copied), &ALL_OF_IT, &Unwatched).unwrap();
