@@ -137,6 +137,26 @@ impl RepositoryLock {
         Acquirer::new(repository, false, RULES, watcher).acquire(wait)
     }
 
+    /// The lock for reading, where there can be one: a store that permits no writing has none to give, and the watcher is told.
+    ///
+    /// # Errors
+    ///
+    /// As for [`shared`](Self::shared).
+    pub fn reading(
+        repository: &Repository,
+        wait: Duration,
+        watcher: &dyn Watcher,
+    ) -> Result<Option<Self>, RepositoryError> {
+        match Self::shared(repository, wait, watcher) {
+            // Nobody who works alone is kept away, and what he removes will be missed.
+            Err(error) if error.store == Some(StoreErrorKind::Denied) => {
+                watcher.note(&format!("the work goes on without a lock: {error}"));
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
     /// The lock for removing: nobody else has one.
     ///
     /// # Errors

@@ -37,12 +37,28 @@ impl<'r> Packer<'r> {
 
     /// Adds a blob. The bytes are sealed with the key of this repository; where it lay before does not matter.
     pub fn add(&self, blob: &PackedBlob, sealed: &[u8]) -> Result<(), RepositoryError> {
-        let full = {
-            let mut open = lock(if blob.kind == BlobKind::Data { &self.data } else { &self.trees });
-            if open.is_empty() {
-                open.bytes.reserve(PACK_BYTES + sealed.len());
-            }
+        self.fill(blob.kind, |open| {
             open.add_sealed(blob, sealed);
+            Ok(())
+        })
+    }
+
+    /// Adds a blob by its plain text.
+    pub fn add_plain(&self, kind: BlobKind, id: Id, plain: &[u8]) -> Result<(), RepositoryError> {
+        self.fill(kind, |open| open.add(id, plain, self.repository.key()).map(drop))
+    }
+
+    fn fill(
+        &self,
+        kind: BlobKind,
+        add: impl FnOnce(&mut OpenPack) -> Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError> {
+        let full = {
+            let mut open = lock(if kind == BlobKind::Data { &self.data } else { &self.trees });
+            if open.is_empty() {
+                open.bytes.reserve(PACK_BYTES);
+            }
+            add(&mut open)?;
             if !open.is_full() {
                 return Ok(());
             }

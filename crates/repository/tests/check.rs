@@ -1,4 +1,5 @@
 //! A check finds every damage, and tells whom it touches.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/acts.rs"]
 mod acts;

@@ -1,4 +1,5 @@
 //! Locks between us and the stock restic: neither works where the other must be alone.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/stock.rs"]
 mod stock;

@@ -1,4 +1,5 @@
 //! A prune removes what nothing needs, and nothing else, however it ends.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/acts.rs"]
 mod acts;

@@ -10,12 +10,12 @@ use sha2::{Digest, Sha256};
 
 use super::damage::Damage;
 use crate::by_pack::{ByPack, end_of};
-use crate::codec;
 use crate::error::RepositoryError;
 use crate::id::Id;
 use crate::index::Location;
 use crate::marks::is_of_the_store;
 use crate::pack::{self, PackedBlob};
+use crate::proof::prove;
 use crate::repository::Repository;
 use crate::watch::{Amount, Watcher};
 
@@ -105,7 +105,7 @@ impl PackReader<'_> {
                     hash.update(&until);
                     let skip = begin - hashed;
                     hashed = end;
-                    self.verify(&location.blob, &mut until[skip..], scratch).err()
+                    prove(self.repository, &location.blob, &mut until[skip..], scratch).err()
                 }
                 _ => Some("it lies over another".to_owned()),
             };
@@ -116,18 +116,6 @@ impl PackReader<'_> {
         }
         hash.update(&bytes[hashed..]);
         good
-    }
-
-    fn verify(&self, blob: &PackedBlob, sealed: &mut [u8], scratch: &mut Vec<u8>) -> Result<(), String> {
-        let plain = self.repository.key().open(sealed).map_err(|_| "it is not what was written")?;
-        let id = match blob.uncompressed {
-            0 => Id::of(plain),
-            length => {
-                codec::expand_into(plain, length as usize, scratch)?;
-                Id::of(scratch)
-            }
-        };
-        if id == blob.id { Ok(()) } else { Err("its content is not what its name says".into()) }
     }
 
     /// The list at the end, from what was read of it.

@@ -24,7 +24,7 @@ use crate::pack;
 use crate::repository::Repository;
 use crate::save::upload::lock as guard;
 use crate::snapshot::Snapshot;
-use crate::store::{FileKind, StoreErrorKind};
+use crate::store::FileKind;
 use crate::time::Moment;
 use crate::watch::{Amount, Watcher};
 use damage::Damage;
@@ -107,14 +107,7 @@ pub fn check(
     state: &mut ReadState,
     watcher: &dyn Watcher,
 ) -> Result<CheckReport, RepositoryError> {
-    let lock = match RepositoryLock::shared(repository, options.wait, watcher) {
-        // Where nothing may be written, nobody who works alone is kept away, and what he removes will be missed here.
-        Err(error) if error.store == Some(StoreErrorKind::Denied) => {
-            watcher.note(&format!("the check goes on without a lock: {error}"));
-            None
-        }
-        other => Some(other?),
-    };
+    let lock = RepositoryLock::reading(repository, options.wait, watcher)?;
     let mut report = CheckReport::default();
     let versions = load_versions(repository, &mut report)?;
     let index = Arc::new(load_index(repository, &mut report)?);
