@@ -1,14 +1,15 @@
 //! The contract of stores, held by those that need no server. Those of other machines: `stores.rs` of the test kit.
 
-mod support {
-    pub mod contract;
-}
+#![allow(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+#[path = "support/contract.rs"]
+mod suite;
 
 use std::fs;
 
 use stillpoint_repository::Id;
 use stillpoint_repository::store::{FileKind, FileName, LocalStore, MemoryStore, Store};
-use support::contract::{Place, holds};
+use suite::{Place, holds};
 
 struct Memory;
 

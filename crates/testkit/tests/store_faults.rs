@@ -1,5 +1,7 @@
 //! Stores on other machines when the machine, the line, the keys or the room are not as they should be: with real servers.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! HTTP servers that break off, stall and lie: what a store makes of it.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
 use std::time::Duration;
 
 use stillpoint_repository::store::{

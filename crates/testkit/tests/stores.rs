@@ -1,5 +1,7 @@
 //! The contract of stores, held by those on other machines, each against a real server.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
 #[path = "../../repository/tests/support/contract.rs"]
 mod contract;
 
