@@ -27,6 +27,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/ssh", "openssh-client"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/curl", "curl"),
+    ("/usr/bin/restic", "restic"),
 ];
 
 /// Installs and fetches what is missing. Needs root; says what to install when it is not.

@@ -6,10 +6,13 @@
 mod contract;
 
 use std::path::Path;
+use std::process::Command;
 
 use contract::{Place, holds};
-use stillpoint_repository::store::{Credentials, Store, open};
+use stillpoint_repository::store::{Credentials, FileKind, FileName, Store, open};
 use stillpoint_repository::{Id, Location};
+use stillpoint_testkit::capability::require_program;
+use stillpoint_testkit::program::succeed;
 use stillpoint_testkit::servers::{RestServer, SeaweedFs, Sshd};
 
 fn opened(address: &str, credentials: &Credentials) -> Box<dyn Store> {
@@ -147,4 +150,63 @@ impl Place for OverS3 {
 #[test]
 fn s3_keeps_the_contract() {
     holds(&OverS3(SeaweedFs::start()));
+}
+
+/// The stock program, with what it must know to reach the store.
+fn restic(address: &str, more: &[(&str, &str)], options: &[&str], act: &[&str]) -> String {
+    let cache = tempfile::tempdir().unwrap();
+    let mut command = Command::new(require_program("restic", "restic"));
+    command.env("RESTIC_PASSWORD", "word").envs(more.iter().copied());
+    command.args(["--repo", address, "--cache-dir"]).arg(cache.path()).args(options);
+    succeed(command.args(act))
+}
+
+fn names(store: &dyn Store, kind: FileKind) -> Vec<(Id, u64)> {
+    let mut found = Vec::new();
+    store.list(kind, &mut |id, size| found.push((id, size))).unwrap();
+    found
+}
+
+/// What the stock program stores there, we find; what we remove, it misses.
+fn shares_with_restic(store: &dyn Store, address: &str, more: &[(&str, &str)], options: &[&str]) {
+    let data = tempfile::tempdir().unwrap();
+    std::fs::write(data.path().join("file"), "content").unwrap();
+    restic(address, more, options, &["init"]);
+    restic(address, more, options, &["backup", data.path().to_str().unwrap()]);
+    assert!(!store.read(FileName::Config, None).unwrap().is_empty());
+    assert_eq!(names(store, FileKind::Lock), []);
+    for kind in [FileKind::Key, FileKind::Snapshot, FileKind::Index, FileKind::Pack] {
+        let found = names(store, kind);
+        assert!(!found.is_empty(), "{kind:?}");
+        for (id, size) in found {
+            let content = store.read(FileName::Of(kind, id), None).unwrap();
+            assert_eq!((Id::of(&content), content.len() as u64), (id, size), "{kind:?}");
+        }
+    }
+    let [(snapshot, _)] = names(store, FileKind::Snapshot)[..] else { panic!("one snapshot") };
+    let content = store.read(FileName::Of(FileKind::Snapshot, snapshot), None).unwrap();
+    let listed = || restic(address, more, options, &["list", "snapshots"]);
+    assert!(listed().contains(&snapshot.to_string()));
+    store.remove(FileName::Of(FileKind::Snapshot, snapshot)).unwrap();
+    assert!(!listed().contains(&snapshot.to_string()));
+    store.write_new(FileName::Of(FileKind::Snapshot, snapshot), &content).unwrap();
+    restic(address, more, options, &["check", "--read-data"]);
+}
+
+#[test]
+fn stock_restic_takes_the_same_addresses_and_sees_the_same_files() {
+    let rest = RestServer::start();
+    let address = rest.address("site");
+    shares_with_restic(&*opened(&address, &Credentials::default()), &address, &[], &[]);
+
+    let s3 = SeaweedFs::start();
+    let address = s3.address("a/site");
+    let keys = [("AWS_ACCESS_KEY_ID", SeaweedFs::KEY), ("AWS_SECRET_ACCESS_KEY", SeaweedFs::SECRET)];
+    shares_with_restic(&*opened(&address, &s3_credentials()), &address, &keys, &[]);
+
+    let over_ssh = OverSsh { server: Sshd::start(), folder: tempfile::tempdir().unwrap() };
+    let folder = over_ssh.folder.path().join("site");
+    let address = over_ssh.server.address(&folder);
+    let command = format!("sftp.command={}", over_ssh.server.command());
+    shares_with_restic(&*over_ssh.at(&folder), &address, &[], &["-o", &command]);
 }

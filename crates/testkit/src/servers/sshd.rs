@@ -132,6 +132,14 @@ impl Sshd {
         format!("sftp://{}@127.0.0.1:{}/{}", self.user, self.port, path.display())
     }
 
+    /// The command with which other programs reach its file transfer subsystem.
+    pub fn command(&self) -> String {
+        let path = |path: PathBuf| path.display().to_string();
+        let (identity, known_hosts) = (path(self.identity()), path(self.known_hosts()));
+        let options = format!("-F none -o BatchMode=yes -o UserKnownHostsFile={known_hosts} -i {identity}");
+        format!("ssh {options} -p {} -l {} 127.0.0.1 -s sftp", self.port, self.user)
+    }
+
     /// The private key that opens it.
     pub fn identity(&self) -> PathBuf {
         self.folder.path().join("user")
