@@ -103,7 +103,7 @@ impl Place for OverRest {
     }
 
     fn excludes(&self) -> bool {
-        // This server replaces; that of restic does not.
+        // This server replaces, and may even mix what several write at once; that of restic does not.
         false
     }
 }
@@ -183,7 +183,9 @@ fn shares_with_restic(store: &dyn Store, address: &str, more: &[(&str, &str)], o
             assert_eq!((Id::of(&content), content.len() as u64), (id, size), "{kind:?}");
         }
     }
-    let [(snapshot, _)] = names(store, FileKind::Snapshot)[..] else { panic!("one snapshot") };
+    let snapshots = names(store, FileKind::Snapshot);
+    assert_eq!(snapshots.len(), 1);
+    let snapshot = snapshots[0].0;
     let content = store.read(FileName::Of(FileKind::Snapshot, snapshot), None).unwrap();
     let listed = || restic(address, more, options, &["list", "snapshots"]);
     assert!(listed().contains(&snapshot.to_string()));

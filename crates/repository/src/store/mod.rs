@@ -90,7 +90,8 @@ impl fmt::Display for FileName {
 /// The contract, which `tests/contract.rs` proves for every store:
 ///
 /// - [`write_new`](Store::write_new) is whole or nothing, also when the process, the machine or the line dies: no reader ever
-///   sees a part of a file. When it returns, the file lasts. It never replaces.
+///   sees a part of a file. When it returns, the file lasts. It never replaces; where a service has no means against that (rclone's
+///   REST server, S3 without conditional writes) the store looks first, and only two who make `config` at the same moment could meet.
 /// - [`read`](Store::read) gives exactly what was asked for or an error; too little is [`StoreErrorKind::Lied`].
 /// - [`list`](Store::list) names every file that was there before it began and is not removed meanwhile, and nothing
 ///   that is not a file of the repository; an error when it cannot name all.
