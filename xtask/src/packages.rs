@@ -18,7 +18,6 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/rsync", "rsync"),
     ("/usr/bin/restic", "restic"),
     ("/usr/bin/sqlite3", "sqlite3"),
-    ("/usr/bin/restic", "restic"),
     ("/usr/bin/systemd-nspawn", "systemd-container"),
     ("/usr/bin/time", "time"),
     ("/usr/bin/pg_dump", "postgresql"),
@@ -27,7 +26,6 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/ssh", "openssh-client"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/curl", "curl"),
-    ("/usr/bin/restic", "restic"),
 ];
 
 /// Installs and fetches what is missing. Needs root; says what to install when it is not.
