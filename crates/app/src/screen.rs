@@ -213,7 +213,7 @@ fn place(problem: &Problem) -> String {
 }
 
 /// What is told to a person as a status message or not at all. The others repeat an event or an error.
-const ONLY_AS_STATUS: [MessageId; 10] = [
+const ONLY_AS_STATUS: [MessageId; 12] = [
     id::SERVICE_NOT_FOUND,
     id::HOOK_NOT_STARTED,
     id::RUN_RECONCILED,
@@ -224,6 +224,8 @@ const ONLY_AS_STATUS: [MessageId; 10] = [
     id::LEFTOVERS_REMOVED,
     id::LEFTOVERS_NOT_REMOVED,
     id::ARCHIVE_NOTE,
+    id::ARCHIVE_NOT_RETIRED,
+    id::ARCHIVE_CLOCK_DOUBT,
 ];
 
 impl Drop for Screen {

@@ -170,6 +170,12 @@ ids! {
     ARCHIVE_NOT_SAVED = 5152;
     /// Archive %1: %2.
     ARCHIVE_NOTE = 5153;
+    /// The rules of archive %1 let %2 version(s) go.
+    ARCHIVE_RETIRED = 5154;
+    /// Archive %1: the versions that its rules do not keep could not be let go: %2.
+    ARCHIVE_NOT_RETIRED = 5155;
+    /// Archive %1: version %2 of epoch %3 stays and counts for no rule: %4.
+    ARCHIVE_CLOCK_DOUBT = 5156;
     /// The writer of component %1 could not prepare: %2.
     WRITER_NOT_READY = 6825;
     /// Component %1 belongs to the site but was left out of this run.

@@ -6,8 +6,9 @@ use stillpoint_model::site_file::{Archive, SecretSource};
 use stillpoint_model::{Cancel, ErrorKind, SiteCode};
 use stillpoint_repository::{Repository, Secret};
 
+use super::access::open_store;
 use super::key::{make_key_file, read_secret};
-use super::open::{OpenArchive, about, store};
+use super::open::{OpenArchive, about};
 use crate::SiteError;
 
 /// What making an archive did.
@@ -23,7 +24,7 @@ pub struct MadeArchive {
 /// stays, whatever happens afterwards: it may be what the archive is encrypted with.
 pub fn make_archive(settings: &Archive, site: &SiteCode, cancel: &Cancel) -> Result<MadeArchive, SiteError> {
     let (key, key_file) = key_for(settings, cancel)?;
-    let made = Repository::create(store(settings, cancel)?, &key, &format!("site {site}"));
+    let made = Repository::create(open_store(settings, cancel)?, &key, &format!("site {site}"));
     let repository = made.map_err(|error| {
         let error = about(settings, error);
         match &key_file {

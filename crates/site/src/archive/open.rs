@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use stillpoint_model::site_file::{Archive, ArchiveLocation};
+use stillpoint_model::site_file::Archive;
 use stillpoint_model::{Cancel, ErrorKind};
-use stillpoint_repository::store::{
-    Credentials, LocalStore, Patience, SftpPlace, SftpStore, Store, StoreErrorKind,
-};
+use stillpoint_repository::store::StoreErrorKind;
 use stillpoint_repository::{Repository, RepositoryError, RepositoryLock, Secret, Watcher};
 
+use super::access::open_store;
 use super::key::read_secret;
 use super::recovery_key::RecoveryKey;
 use crate::{LoadedSite, SiteError};
@@ -23,7 +22,7 @@ pub struct OpenArchive {
 }
 
 /// How long is waited for somebody who removes from the archive; the last step of a prune is short.
-const LOCK_PATIENCE: Duration = Duration::from_secs(30 * 60);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 impl OpenArchive {
     /// The lock under which something is added.
@@ -82,7 +81,7 @@ pub fn open_archive(settings: &Archive, cancel: &Cancel) -> Result<OpenArchive, 
 
 /// Opens it with this key. A recovery key opens it however it was typed.
 pub(super) fn open_with(settings: &Archive, key: &Secret, cancel: &Cancel) -> Result<Repository, SiteError> {
-    let opened = Repository::open(store(settings, cancel)?, key);
+    let opened = Repository::open(open_store(settings, cancel)?, key);
     let refused = match opened {
         Err(error) if error.kind == ErrorKind::Key => error,
         other => return other.map_err(|error| about(settings, error)),
@@ -90,26 +89,10 @@ pub(super) fn open_with(settings: &Archive, key: &Secret, cancel: &Cancel) -> Re
     let typed = std::str::from_utf8(key.expose()).ok().map(RecoveryKey::parse);
     match typed {
         Some(Ok(recovery)) if recovery.password().expose() != key.expose() => {
-            Repository::open(store(settings, cancel)?, recovery.password())
+            Repository::open(open_store(settings, cancel)?, recovery.password())
                 .map_err(|error| about(settings, error))
         }
         _ => Err(about(settings, refused)),
-    }
-}
-
-/// The store at the place of an archive.
-pub(super) fn store(settings: &Archive, _cancel: &Cancel) -> Result<Box<dyn Store>, SiteError> {
-    match &settings.location {
-        ArchiveLocation::Local(path) => Ok(Box::new(LocalStore::new(path))),
-        ArchiveLocation::Sftp { user, host, port, path } => {
-            let place = SftpPlace { user: user.as_deref(), host, port: *port, path };
-            let address = settings.location.to_string();
-            Ok(Box::new(SftpStore::new(place, &address, &Credentials::default(), Patience::default())))
-        }
-        other => {
-            let text = format!("archive {}: this build does not reach {other}", settings.name);
-            Err(SiteError::new(ErrorKind::Environment, text).hint("use a local path or SFTP"))
-        }
     }
 }
 

@@ -1,9 +1,9 @@
-//! The versions in an archive, as people are shown them, and which of them stay.
+//! The versions in an archive, as people are shown them and as they name them.
 
 use jiff::Timestamp;
 use serde::Serialize;
-use stillpoint_model::site_file::{Archive, Keep};
-use stillpoint_repository::retention::{Candidate, KeepRules, Verdict, judge};
+use stillpoint_model::ErrorKind;
+use stillpoint_repository::retention::Candidate;
 use stillpoint_repository::{Id, Snapshot};
 
 use super::open::{OpenArchive, about};
@@ -68,7 +68,8 @@ impl VersionFacts {
         }
     }
 
-    fn candidate(&self) -> Candidate {
+    /// What retention knows of it.
+    pub(super) fn candidate(&self) -> Candidate {
         let Self { id, time, epoch, complete, held, .. } = self.clone();
         Candidate { id, time, epoch, complete, held, needed: false }
     }
@@ -80,26 +81,37 @@ impl OpenArchive {
         let snapshots = self.repository.snapshots().map_err(|error| about(&self.settings, error))?;
         Ok(snapshots.iter().map(|(id, snapshot)| VersionFacts::of(*id, snapshot)).collect())
     }
-}
 
-/// The rules of an archive.
-pub fn keep_rules(archive: &Archive) -> KeepRules {
-    let Keep { last, hourly, daily, weekly, monthly, yearly, within } = archive.keep.clone();
-    let within = within.map(|wait| wait.duration());
-    KeepRules { last, hourly, daily, weekly, monthly, yearly, within }
-}
-
-/// Which versions of a site stay in the archive and which may go. Those of other sites, and those that somebody else made,
-/// are not judged.
-pub fn judge_versions(
-    archive: &Archive,
-    site: &str,
-    versions: &[VersionFacts],
-    now: Timestamp,
-) -> Vec<(VersionFacts, Verdict)> {
-    let own: Vec<VersionFacts> =
-        versions.iter().filter(|version| version.ours && version.site == site).cloned().collect();
-    let candidates: Vec<Candidate> = own.iter().map(VersionFacts::candidate).collect();
-    let verdicts = judge(&keep_rules(archive), &candidates, now);
-    own.into_iter().zip(verdicts).collect()
+    /// The version that is meant: its name or the beginning of it, also the name that it had before it was put on hold;
+    /// `latest`, the newest of this site; or `epoch=17`.
+    pub fn find_version(&self, site: &str, wanted: &str) -> Result<(Id, Snapshot), SiteError> {
+        let refused = |text: String| {
+            SiteError::new(ErrorKind::Usage, format!("archive {}: {text}", self.settings.name))
+                .hint("`stillpoint archive list` shows the versions")
+        };
+        let snapshots = self.repository.snapshots().map_err(|error| about(&self.settings, error))?;
+        let of_site = |(_, snapshot): &(Id, Snapshot)| snapshot.tag(SITE) == Some(site);
+        let mut fitting: Vec<(Id, Snapshot)> = match (wanted, wanted.strip_prefix("epoch=")) {
+            ("latest", _) => snapshots.into_iter().rfind(of_site).into_iter().collect(),
+            (_, Some(epoch)) => {
+                let fits = |one: &(Id, Snapshot)| of_site(one) && one.1.tag(EPOCH) == Some(epoch);
+                snapshots.into_iter().filter(fits).collect()
+            }
+            _ => {
+                let named = |id: &Id| !wanted.is_empty() && id.to_string().starts_with(wanted);
+                let fits = |(id, snapshot): &(Id, Snapshot)| {
+                    named(id) || snapshot.original.as_ref().is_some_and(named)
+                };
+                snapshots.into_iter().filter(fits).collect()
+            }
+        };
+        match (fitting.pop(), fitting.len()) {
+            (Some(found), 0) => Ok(found),
+            (Some(_), others) => Err(refused(format!("{} versions are meant by {wanted}", others + 1))),
+            (None, _) if wanted == "latest" => {
+                Err(refused(format!("there is no version of site {site} yet")))
+            }
+            (None, _) => Err(refused(format!("there is no version {wanted}"))),
+        }
+    }
 }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use stillpoint_archive::BackupSet;
 use stillpoint_model::site_file::Archive;
 use stillpoint_model::status::id;
-use stillpoint_model::{ArchiveName, Cancel, EpochNumber, Event, Monitor, Problem};
+use stillpoint_model::{ArchiveName, Cancel, EpochNumber, Event, Monitor, Problem, SiteCode};
 use stillpoint_repository::Watcher;
 
 use super::begin::{Limits, apart};
 use super::teller::Teller;
-use crate::archive::{ArchiveWatcher, SavedVersion, open_archive};
+use crate::archive::{ArchiveWatcher, OpenArchive, SavedVersion, open_archive};
 use crate::error::{SiteError, chain};
 
 /// What came of a set in one archive.
@@ -60,12 +60,64 @@ fn save_in(
     let teller = Arc::clone(teller);
     apart(&format!("saving the set in archive {}", settings.name), &limits, move || {
         let archive = open_archive(&settings, &cancel)?;
-        let monitor: Arc<dyn Monitor> = teller.clone();
-        let name = settings.name.to_string();
-        let notes = move |text: &str| teller.status(id::ARCHIVE_NOTE, &[&name, text]);
-        let watcher: Arc<dyn Watcher> = ArchiveWatcher::new(settings.name.as_str(), monitor, &cancel, notes);
-        archive.save(&set, &watcher)
+        let watcher = watcher(&settings, &teller, &cancel);
+        let saved = archive.save(&set, &watcher)?;
+        retire_or_tell(&archive, &set.facts().site, &teller, &*watcher);
+        Ok(saved)
     })?
+}
+
+/// Tells the run of the work in an archive.
+fn watcher(settings: &Archive, teller: &Arc<Teller>, cancel: &Cancel) -> Arc<dyn Watcher> {
+    let monitor: Arc<dyn Monitor> = teller.clone();
+    let (name, noted) = (settings.name.to_string(), teller.clone());
+    let notes = move |text: &str| noted.status(id::ARCHIVE_NOTE, &[&name, text]);
+    ArchiveWatcher::new(settings.name.as_str(), monitor, cancel, notes)
+}
+
+/// Lets go what the rules of an archive do not keep, after a version that was captured straight into it.
+pub(super) fn retire_in(settings: &Archive, site: &SiteCode, teller: &Arc<Teller>, cancel: &Cancel) {
+    let limits = Limits { limit: LIMIT, cancel, grace: GRACE };
+    let (own, site, cancel, told) = (settings.clone(), site.clone(), cancel.clone(), Arc::clone(teller));
+    let done = apart(&format!("letting go of versions in archive {}", settings.name), &limits, move || {
+        let archive = open_archive(&own, &cancel)?;
+        retire_or_tell(&archive, &site, &told, &*watcher(&own, &told, &cancel));
+        Ok::<(), SiteError>(())
+    });
+    if let Err(error) | Ok(Err(error)) = done {
+        teller.status(id::ARCHIVE_NOT_RETIRED, &[settings.name.as_str(), &chain(&error)]);
+    }
+}
+
+/// The version is there: that an older one could not be let go is told, and no problem of the run.
+fn retire_or_tell(archive: &OpenArchive, site: &SiteCode, teller: &Teller, watcher: &dyn Watcher) {
+    if let Err(error) = retire(archive, site, teller, watcher) {
+        teller.status(id::ARCHIVE_NOT_RETIRED, &[archive.settings.name.as_str(), &chain(&error)]);
+    }
+}
+
+/// Lets go what the rules do not keep. Their data is removed by a prune, which takes long and is nobody's hurry.
+fn retire(
+    archive: &OpenArchive,
+    site: &SiteCode,
+    teller: &Teller,
+    watcher: &dyn Watcher,
+) -> Result<(), SiteError> {
+    if archive.settings.append_only || archive.settings.keep.is_empty() {
+        return Ok(());
+    }
+    let name = archive.settings.name.as_str();
+    let plan = archive.retention(site.as_str())?;
+    for (one, doubt) in plan.versions.iter().filter_map(|one| Some((one, one.doubt()?))) {
+        let epoch = one.version.epoch.unwrap_or_default().to_string();
+        teller.status(id::ARCHIVE_CLOCK_DOUBT, &[name, &one.version.id.short(), &epoch, &doubt]);
+    }
+    let retired: Vec<_> = plan.retired().map(|one| one.version.id).collect();
+    let gone = archive.forget(&retired, watcher)?;
+    if !gone.is_empty() {
+        teller.status(id::ARCHIVE_RETIRED, &[name, &gone.len().to_string()]);
+    }
+    Ok(())
 }
 
 /// Tells what came of it.

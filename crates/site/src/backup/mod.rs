@@ -182,6 +182,7 @@ impl Task<'_> {
         started: Instant,
     ) -> BackupReport {
         let Task { run, teller, .. } = self;
+        let code = &self.site.file.site.code;
         let (published, grade) = published.map_or((None, None), |it| (Some(it.made), it.grade));
         if !report.not_undone.is_empty() {
             teller.status(id::SITE_NOT_THAWED, &[&report.not_undone.join("; ")]);
@@ -202,7 +203,13 @@ impl Task<'_> {
                 let archived = archiving::save_in_all(archives, &set, teller, &self.options.cancel);
                 (Some(Some(set)), archived)
             }
-            Some(Made::Version(version)) => (Some(None), vec![version]),
+            Some(Made::Version(version)) => {
+                let found = self.site.file.archives.iter().find(|it| it.name == version.archive);
+                if let Some(settings) = found {
+                    archiving::retire_in(settings, code, teller, &self.options.cancel);
+                }
+                (Some(None), vec![version])
+            }
             None => (None, Vec::new()),
         };
         // The verdict is that on the set and its versions. What the hook does comes after it.

@@ -56,7 +56,9 @@ pub fn key(call: &Call<'_>, verb: &KeyVerb) -> Answer {
 
 fn print_key(call: &Call<'_>, key: &KeyFacts) {
     if call.common.json {
-        println!("{}", serde_json::json!(key));
+        let mut object = serde_json::json!(key);
+        object["event"] = "key".into();
+        println!("{object}");
         return;
     }
     let mark = if key.current { "*" } else { " " };

@@ -1,14 +1,17 @@
 //! `archive`: the archives of a site, one file a group of verbs.
 
 mod keys;
+mod look;
 mod make;
+mod restore;
+mod retain;
 mod save;
 mod versions;
 
 use std::sync::Arc;
 
 use stillpoint_model::site_file::Archive;
-use stillpoint_model::{Cancel, Monitor};
+use stillpoint_model::{Cancel, Monitor, NoMonitor};
 use stillpoint_repository::Watcher;
 use stillpoint_site::archive::{ArchiveWatcher, OpenArchive, find_archive, open_archive};
 use stillpoint_site::{LoadedSite, SiteError};
@@ -31,6 +34,15 @@ pub fn archive(common: &Common, own: &ArchiveArguments) -> Answer {
         ArchiveVerb::Init => make::init(&call),
         ArchiveVerb::Save(own) => save::save(&call, own),
         ArchiveVerb::List => versions::list(&call),
+        ArchiveVerb::Ls(own) => look::ls(&call, own),
+        ArchiveVerb::Find(own) => look::find(&call, own),
+        ArchiveVerb::Diff(own) => look::diff(&call, own),
+        ArchiveVerb::Dump(own) => look::dump(&call, own),
+        ArchiveVerb::Restore(own) => restore::restore(&call, own),
+        ArchiveVerb::Forget(own) => retain::forget(&call, own),
+        ArchiveVerb::Prune(own) => retain::prune(&call, own),
+        ArchiveVerb::Hold { id } => retain::hold(&call, id, true),
+        ArchiveVerb::Release { id } => retain::hold(&call, id, false),
         ArchiveVerb::Key(verb) => keys::key(&call, verb),
         ArchiveVerb::RecoveryKey(own) => keys::recovery_key(&call, own),
     }
@@ -70,6 +82,19 @@ impl Call<'_> {
             (false, false) => eprintln!("note: archive {name}: {}", stillpoint_model::plain::one_line(text)),
         };
         ArchiveWatcher::new(settings.name.as_str(), self.monitor.clone(), &self.cancel, notes)
+    }
+
+    /// The same for work whose standard output is something else: only what it notes is shown, on standard error.
+    fn silent_watcher(&self, settings: &Archive) -> Arc<dyn Watcher> {
+        let name = settings.name.to_string();
+        let notes =
+            move |text: &str| eprintln!("note: archive {name}: {}", stillpoint_model::plain::one_line(text));
+        ArchiveWatcher::new(settings.name.as_str(), Arc::new(NoMonitor), &self.cancel, notes)
+    }
+
+    /// The site code.
+    fn site_code(&self) -> &str {
+        self.site.file.site.code.as_str()
     }
 
     /// Whether a person reads the answer.

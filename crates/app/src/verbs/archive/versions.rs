@@ -25,6 +25,7 @@ fn print(call: &Call<'_>, settings: &Archive, versions: &[VersionFacts]) {
     if call.common.json {
         for version in versions {
             let mut line = serde_json::json!(version);
+            line["event"] = "version".into();
             line["archive"] = serde_json::json!(settings.name);
             println!("{line}");
         }

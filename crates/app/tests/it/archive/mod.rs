@@ -2,6 +2,8 @@
 
 mod direct;
 mod keys;
+mod look;
+mod retain;
 mod save;
 
 use std::io::Write;
@@ -43,9 +45,10 @@ pub fn run_with_input(site: &Site, arguments: &[&str], input: &str) -> Done {
     Done::of(child.wait_with_output().unwrap())
 }
 
-/// The JSON objects on standard output.
+/// The JSON objects on standard output, but for the progress.
 pub fn objects(done: &Done) -> Vec<serde_json::Value> {
-    done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let all = done.out.lines().map(|line| serde_json::from_str(line).unwrap());
+    all.filter(|object: &serde_json::Value| object["event"] != "progress").collect()
 }
 
 #[test]
