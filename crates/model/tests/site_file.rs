@@ -96,7 +96,12 @@ timeout = "10"
         (4, 1, "site.nmae", "did you mean `name`?"),
         (5, 8, "site.type", "did you mean \"secondary\"?"),
         (8, 10, "destination.folder", "write the whole path, from / on"),
-        (9, 1, "destination.compress", "remove it; the keys here are: folder, share, files, databases, staging"),
+        (
+            9,
+            1,
+            "destination.compress",
+            "remove it; the keys here are: folder, share, files, databases, staging",
+        ),
         (12, 1, "task.minimun_grade", "did you mean `minimum_grade`?"),
         (13, 21, "task.keep_free_percent", "write a number from 0 to 99"),
         (19, 8, "component[0].unit", "write for example unit = \"nginx.service\""),
