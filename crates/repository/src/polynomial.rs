@@ -50,11 +50,11 @@ mod tests {
     #[test]
     fn polynomials_of_restic_are_irreducible_and_products_are_not() {
         // From restic's documentation and tests.
-        for polynomial in [0x25b4_6883_8dcb_75, 0x3D_A335_8B4D_C173] {
+        for polynomial in [0x0025_b468_838d_cb75, 0x003D_A335_8B4D_C173] {
             assert!(is_irreducible(polynomial), "{polynomial:x}");
         }
         // (x + 1) x^52, one without a constant, one of another degree.
-        for polynomial in [0b11 << 52, 0x25b4_6883_8dcb_74, 0b111] {
+        for polynomial in [0b11 << 52, 0x0025_b468_838d_cb74, 0b111] {
             assert!(!is_irreducible(polynomial), "{polynomial:x}");
         }
     }

@@ -67,7 +67,7 @@ enum State {
     /// It has not ended, or not well.
     Begun,
     /// It ended well.
-    Ended { top: Node, left_out: u64, files: u64, bytes: u64 },
+    Ended { top: Box<Node>, left_out: u64, files: u64, bytes: u64 },
 }
 
 /// A part's place in its version.
@@ -81,7 +81,7 @@ impl Registered {
     fn end(&self, top: Option<Node>, report: &PartReport) {
         if let Some(top) = top {
             let PartReport { left_out, files, bytes, .. } = *report;
-            lock(&self.parts).insert(self.at.clone(), State::Ended { top, left_out, files, bytes });
+            lock(&self.parts).insert(self.at.clone(), State::Ended { top: Box::new(top), left_out, files, bytes });
         }
     }
 }
@@ -292,7 +292,7 @@ fn ended_well(
             State::Ended { left_out, .. } if left_out > 0 && !incomplete => {
                 return Err(refused(&at, &format!("has {left_out} entries that could not be read")));
             }
-            State::Ended { top, .. } => tops.push((at, top)),
+            State::Ended { top, .. } => tops.push((at, *top)),
         }
     }
     Ok(tops)

@@ -14,6 +14,7 @@ use crate::id::Id;
 use crate::node::Node;
 
 /// What is given to the threads.
+#[expect(clippy::large_enum_variant, reason = "most items are the large one")]
 pub(crate) enum Item {
     /// Needs no work.
     Ready(Done),
