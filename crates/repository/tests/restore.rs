@@ -249,6 +249,70 @@ fn an_interrupted_restore_goes_on_where_it_stopped() {
     saved.assert_restored();
 }
 
+/// Kills its own process when so much was told.
+struct DiesAfter(Mutex<u32>);
+
+impl Watcher for DiesAfter {
+    fn advance(&self, _: Amount) {
+        let mut left = self.0.lock().unwrap();
+        *left -= 1;
+        if *left == 0 {
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+        }
+    }
+}
+
+const DIE_AFTER: &str = "STILLPOINT_TEST_DIE_AFTER";
+const DIE_IN: &str = "STILLPOINT_TEST_DIE_IN";
+
+/// The one that is killed is this very test in another process: everything is there whole or not at all, wherever it dies, and the
+/// next one goes on.
+#[test]
+fn a_killed_restore_leaves_whole_files_and_goes_on() {
+    if let (Ok(steps), Ok(folder)) = (std::env::var(DIE_AFTER), std::env::var(DIE_IN)) {
+        let folder = Path::new(&folder);
+        let repository = restic::open(&folder.join("archive"));
+        let (_, snapshot) = repository.find_snapshot("latest").unwrap();
+        let contents = Contents::open(&repository, &snapshot).unwrap();
+        let watcher = DiesAfter(Mutex::new(steps.parse().unwrap()));
+        contents.restore(&folder.join("target"), &RestoreOptions::default(), &watcher).unwrap();
+        return;
+    }
+    let saved = Saved::with_system(|root| {
+        fs::create_dir(root.join("folder")).unwrap();
+        fs::write(root.join("first"), noise(3 << 20, 50)).unwrap();
+        fs::write(root.join("folder/big"), noise(12 << 20, 51)).unwrap();
+        fs::hard_link(root.join("folder/big"), root.join("folder/other name")).unwrap();
+        symlink("big", root.join("folder/link")).unwrap();
+        fs::write(root.join("last"), "last").unwrap();
+    });
+    symlink(saved.restic.path(), saved.folder.path().join("archive")).unwrap();
+    let mut killed = 0;
+    for steps in 1.. {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_killed_restore_leaves_whole_files_and_goes_on"])
+            .env(DIE_AFTER, steps.to_string())
+            .env(DIE_IN, saved.folder.path())
+            .output()
+            .unwrap();
+        let dead = std::os::unix::process::ExitStatusExt::signal(&child.status) == Some(9);
+        assert!(dead || child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+        for name in ["first", "folder/big", "folder/other name", "last"] {
+            if let Ok(content) = fs::read(saved.target().join(name)) {
+                assert!(content == fs::read(saved.source().join(name)).unwrap(), "{name} is not whole");
+            }
+        }
+        saved.restore_well(&RestoreOptions::default());
+        saved.assert_restored();
+        fs::remove_dir_all(saved.target()).unwrap();
+        if !dead {
+            break;
+        }
+        killed += 1;
+    }
+    assert!(killed > 5, "only {killed} places to die");
+}
+
 #[test]
 fn what_a_dead_restore_left_may_hold_anything() {
     let saved = Saved::with_system(|root| fs::write(root.join("big"), noise(20 << 20, 8)).unwrap());

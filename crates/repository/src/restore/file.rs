@@ -55,6 +55,9 @@ pub(super) struct Writing {
     state: Mutex<State>,
     /// How many pieces are still to come.
     left: AtomicUsize,
+    /// Whether it was new when we began, and its last byte was written: then it has its length.
+    is_new: bool,
+    ends_in_data: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
@@ -67,6 +70,7 @@ pub(super) enum State {
 
 impl Writing {
     pub fn new(pending: Pending, length: u64, begun: Option<Temporary>, pieces: usize) -> Self {
+        let is_new = begun.is_none();
         let state = begun.map_or(State::Unopened, |temporary| State::Open(Arc::new(temporary)));
         Self {
             entry: pending.entry,
@@ -74,7 +78,22 @@ impl Writing {
             group: pending.group,
             state: Mutex::new(state),
             left: AtomicUsize::new(pieces),
+            is_new,
+            ends_in_data: AtomicBool::new(false),
         }
+    }
+
+    /// These bytes are written at `at`, but for blocks of zeros.
+    pub fn wrote(&self, at: u64, bytes: &[u8]) {
+        let is_last = at + bytes.len() as u64 == self.length;
+        if is_last && bytes.last().is_some_and(|byte| *byte != 0) {
+            self.ends_in_data.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it has its length without being told.
+    pub fn ends_in_data(&self) -> bool {
+        self.is_new && self.ends_in_data.load(Ordering::Relaxed)
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {

@@ -47,7 +47,6 @@ pub(super) struct Planner<'a> {
 
 /// A folder in the target.
 struct Folder {
-    path: RelPath,
     /// Nothing was in it before.
     fresh: bool,
     /// It could not be made, or could not be read from the archive.
@@ -82,7 +81,7 @@ impl<'a> Planner<'a> {
             pieces_bytes: 0,
             whole: Vec::new(),
         };
-        planner.push_folder(RelPath::top(), is_new, false);
+        planner.push_folder(&RelPath::top(), is_new, false);
         planner
     }
 
@@ -125,17 +124,17 @@ impl<'a> Planner<'a> {
         let _ = self.seal();
     }
 
-    fn push_folder(&mut self, path: RelPath, fresh: bool, broken: bool) {
+    fn push_folder(&mut self, path: &RelPath, fresh: bool, broken: bool) {
         let mut extra = HashSet::new();
         if let (Some(target), true, false, false) =
             (&mut self.target, self.shared.options.remove_extra, fresh, broken)
         {
-            match target.names(&path) {
+            match target.names(path) {
                 Ok(names) => extra.extend(names),
-                Err(error) => self.shared.entry_failed(&path, error),
+                Err(error) => self.shared.entry_failed(path, error),
             }
         }
-        self.folders.push(Folder { path, fresh, broken, extra });
+        self.folders.push(Folder { fresh, broken, extra });
     }
 
     /// The name was come upon. Whether nothing can be there.
@@ -166,12 +165,12 @@ impl<'a> Planner<'a> {
         };
         match made {
             Ok(fresh) => {
-                self.push_folder(path, fresh, false);
+                self.push_folder(&path, fresh, false);
                 true
             }
             Err(error) => {
                 self.shared.entry_failed(&path, error);
-                self.push_folder(path, false, true);
+                self.push_folder(&path, false, true);
                 false
             }
         }

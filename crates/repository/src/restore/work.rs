@@ -138,7 +138,12 @@ impl<'a> Worker<'a> {
         let Some(target) = &mut self.target else { return };
         match state {
             State::Open(temporary) => {
-                let placed = match rustix::fs::ftruncate(temporary.file(), file.length) {
+                let sized = if file.ends_in_data() {
+                    Ok(())
+                } else {
+                    rustix::fs::ftruncate(temporary.file(), file.length)
+                };
+                let placed = match sized {
                     Ok(()) => target.place(&temporary, &file.entry),
                     Err(errno) => Err(target.failed("write", &file.entry.path, errno)),
                 };

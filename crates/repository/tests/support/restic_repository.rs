@@ -72,6 +72,11 @@ impl Restic {
 
     /// The repository, opened by us.
     pub fn open(&self) -> Repository {
-        Repository::open(Box::new(LocalStore::new(self.path())), &Secret::new(PASSWORD.into())).unwrap()
+        open(self.path())
     }
+}
+
+/// A repository in a folder, opened by us.
+pub fn open(folder: &Path) -> Repository {
+    Repository::open(Box::new(LocalStore::new(folder)), &Secret::new(PASSWORD.into())).unwrap()
 }
