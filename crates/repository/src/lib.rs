@@ -7,6 +7,7 @@
 extern crate self as stillpoint_repository;
 
 mod blob;
+mod browse;
 mod by_pack;
 mod check;
 mod chunker;
@@ -48,6 +49,7 @@ mod watch;
 mod who;
 
 pub use blob::BlobKind;
+pub use browse::{Browser, Folder, OpenFile};
 pub use check::{CheckOptions, CheckReport, DamagedPack, DataShare, ReadState, Touched, check};
 pub use contents::Contents;
 pub use copy::{CopyReport, copy};

@@ -75,7 +75,8 @@ impl TreeReader {
         Ok(None)
     }
 
-    fn read(&mut self, id: &Id) -> Result<Vec<u8>, RepositoryError> {
+    /// The text of the folder in this blob.
+    pub fn read(&mut self, id: &Id) -> Result<Vec<u8>, RepositoryError> {
         let index = Arc::clone(&self.index);
         let Some(location) = index.find(BlobKind::Tree, id).next() else {
             // For the words of the error.
@@ -144,7 +145,7 @@ pub(crate) struct Nodes {
 const BEGIN: &[u8] = b"{\"nodes\":[";
 
 impl Nodes {
-    fn new(text: Vec<u8>) -> Result<Self, String> {
+    pub fn new(text: Vec<u8>) -> Result<Self, String> {
         if text.starts_with(BEGIN) {
             return Ok(Self { text, at: Some(BEGIN.len()), parsed: VecDeque::new() });
         }
@@ -152,8 +153,28 @@ impl Nodes {
         Ok(Self { parsed: tree.nodes.into(), ..Self::default() })
     }
 
-    fn parse(&mut self, at: usize) -> Result<Option<Node>, String> {
-        let rest = self.text.get(at..).unwrap_or_default();
+    /// Whether all was parsed at once.
+    pub fn is_of_another_form(&self) -> bool {
+        !self.parsed.is_empty()
+    }
+
+    /// Where the next one begins in the text.
+    pub fn begin(&self) -> Option<usize> {
+        self.at
+    }
+
+    pub fn into_text(self) -> Vec<u8> {
+        self.text
+    }
+
+    /// The node that begins at `at` of a text; nothing at the end.
+    pub fn parse_at(text: &[u8], at: usize) -> Result<Option<Node>, String> {
+        Ok(Self::parse(text, at)?.map(|(node, _)| node))
+    }
+
+    /// The same, and where the next one begins.
+    fn parse(text: &[u8], at: usize) -> Result<Option<(Node, usize)>, String> {
+        let rest = text.get(at..).unwrap_or_default();
         match rest.first() {
             Some(b'{') => {}
             Some(b']') if rest.trim_ascii_end() == b"]}" => return Ok(None),
@@ -163,8 +184,7 @@ impl Nodes {
         let mut values = Deserializer::from_slice(rest).into_iter::<Node>();
         let node = values.next().ok_or("it ends in the middle")?.map_err(|error| error.to_string())?;
         let end = at + values.byte_offset();
-        self.at = Some(if self.text.get(end) == Some(&b',') { end + 1 } else { end });
-        Ok(Some(node))
+        Ok(Some((node, if text.get(end) == Some(&b',') { end + 1 } else { end })))
     }
 }
 
@@ -175,8 +195,14 @@ impl Iterator for Nodes {
         if let Some(node) = self.parsed.pop_front() {
             return Some(Ok(node));
         }
-        let at = self.at.take()?;
-        self.parse(at).transpose()
+        match Self::parse(&self.text, self.at.take()?) {
+            Ok(Some((node, next))) => {
+                self.at = Some(next);
+                Some(Ok(node))
+            }
+            Ok(None) => None,
+            Err(why) => Some(Err(why)),
+        }
     }
 }
 
@@ -316,10 +342,17 @@ impl Iterator for Walk {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const NODE: &str = r#"{"name":"a","type":"fifo","mtime":"2026-01-01T00:00:00Z","atime":"2026-01-01T00:00:00Z","ctime":"2026-01-01T00:00:00Z","uid":0,"gid":0,"content":null}"#;
+
+    /// The text of a folder with entries of these names.
+    pub fn folder_text(names: &[&str]) -> String {
+        let nodes: Vec<String> =
+            names.iter().map(|name| NODE.replace("\"a\"", &format!("\"{name}\""))).collect();
+        format!("{{\"nodes\":[{}]}}\n", nodes.join(","))
+    }
 
     fn names(text: &str) -> Result<Vec<Vec<u8>>, String> {
         Nodes::new(text.as_bytes().to_vec())?.map(|node| Ok(node?.name)).collect()

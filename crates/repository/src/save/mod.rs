@@ -81,7 +81,8 @@ impl Registered {
     fn end(&self, top: Option<Node>, report: &PartReport) {
         if let Some(top) = top {
             let PartReport { left_out, files, bytes, .. } = *report;
-            lock(&self.parts).insert(self.at.clone(), State::Ended { top: Box::new(top), left_out, files, bytes });
+            lock(&self.parts)
+                .insert(self.at.clone(), State::Ended { top: Box::new(top), left_out, files, bytes });
         }
     }
 }
