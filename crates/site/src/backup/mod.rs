@@ -182,15 +182,9 @@ impl Task<'_> {
         started: Instant,
     ) -> BackupReport {
         let Task { run, teller, .. } = self;
-        let code = &self.site.file.site.code;
         let (published, grade) = published.map_or((None, None), |it| (Some(it.made), it.grade));
-        if !report.not_undone.is_empty() {
-            teller.status(id::SITE_NOT_THAWED, &[&report.not_undone.join("; ")]);
-        }
-        let mut failure = report.failure.map(SiteError::from);
-        if let (Some(error), false) = (&mut failure, report.not_undone.is_empty()) {
-            error.kind = ErrorKind::NotThawed;
-        }
+        let window = report.window;
+        let failure = failure_of(report, teller);
         if let (Some(_), Some(error)) = (&published, &failure) {
             // The set is there and whole, but the run did not end as it should.
             teller.emit(Event::Problem(Problem { component: None, path: None, text: chain(error) }));
@@ -198,17 +192,9 @@ impl Task<'_> {
         let after = Instant::now();
         teller.emit(Event::PhaseStarted { phase: Phase::After });
         let (published, archives) = match published {
-            Some(Made::Set(set)) => {
-                let archives = &self.site.file.archives;
-                let archived = archiving::save_in_all(archives, &set, teller, &self.options.cancel);
-                (Some(Some(set)), archived)
-            }
-            Some(Made::Version(version)) => {
-                let found = self.site.file.archives.iter().find(|it| it.name == version.archive);
-                if let Some(settings) = found {
-                    archiving::retire_in(settings, code, teller, &self.options.cancel);
-                }
-                (Some(None), vec![version])
+            Some(made) => {
+                let (set, archives) = self.archive(made);
+                (Some(set), archives)
             }
             None => (None, Vec::new()),
         };
@@ -223,12 +209,7 @@ impl Task<'_> {
             (Some(set), _) => {
                 tell_good(teller, problems.len());
                 let grade = grade.map_or_else(String::new, |grade| grade.to_string());
-                self.run_hook(
-                    (set.as_deref(), &archives),
-                    (epoch, outcome, &grade),
-                    report.window,
-                    problems.len(),
-                )
+                self.run_hook((set.as_deref(), &archives), (epoch, outcome, &grade), window, problems.len())
             }
             (None, error) => {
                 let why = error.as_ref().map_or_else(|| "unknown".to_owned(), |error| chain(error));
@@ -249,7 +230,6 @@ impl Task<'_> {
         });
         let set = published.flatten().map(|set| set.folder().to_path_buf());
         self.copy_log(set.as_deref());
-        let window = report.window;
         BackupReport {
             run: run.clone(),
             epoch,
@@ -262,6 +242,23 @@ impl Task<'_> {
             hook_failure,
             elapsed,
             failure,
+        }
+    }
+
+    /// The versions of what was made, in all archives; and the set, if it is one.
+    fn archive(&self, made: Made) -> (Option<Arc<BackupSet>>, Vec<ArchivedSet>) {
+        let (archives, cancel) = (&self.site.file.archives, &self.options.cancel);
+        match made {
+            Made::Set(set) => {
+                let archived = archiving::save_in_all(archives, &set, &self.teller, cancel);
+                (Some(set), archived)
+            }
+            Made::Version(version) => {
+                for settings in archives.iter().filter(|settings| settings.name == version.archive) {
+                    archiving::retire_in(settings, &self.site.file.site.code, &self.teller, cancel);
+                }
+                (None, vec![version])
+            }
         }
     }
 
@@ -307,6 +304,16 @@ impl Task<'_> {
         };
         self.teller.line(&format!("Warning: the log could not be copied into the set: {why}"));
     }
+}
+
+/// Why the run failed. That the site stands still is what a person must know.
+fn failure_of(report: RunReport, teller: &Teller) -> Option<SiteError> {
+    let failure = report.failure.map(SiteError::from);
+    if report.not_undone.is_empty() {
+        return failure;
+    }
+    teller.status(id::SITE_NOT_THAWED, &[&report.not_undone.join("; ")]);
+    failure.map(|error| SiteError { kind: ErrorKind::NotThawed, ..error })
 }
 
 /// The report of a run that ended before its first phase.
