@@ -294,3 +294,25 @@ pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>, RepositoryErro
     serde_json::to_vec(value)
         .map_err(|error| RepositoryError::new(ErrorKind::Bug, format!("cannot be written as JSON: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    #[test]
+    fn a_newer_version_of_the_format_is_refused_with_a_clear_word() {
+        let password = Secret::new(b"password".to_vec());
+        let repository = Repository::create(Box::new(MemoryStore::default()), &password, "test").unwrap();
+        let config = |more: &str| format!("{{\"version\":3,\"id\":\"{}\"{more}}}", repository.id());
+        // A newer version may have other fields.
+        for plain in [config(""), config(",\"chunker_polynomial\":\"25b468838dcb75\",\"new\":[1]")] {
+            let store = MemoryStore::default();
+            let key_id = keys::add(&store, repository.key(), &password, "test").unwrap();
+            store.write_new(FileName::Config, &repository.key().seal(plain.as_bytes()).unwrap()).unwrap();
+            let refused = Repository::open(Box::new(store), &password).unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::Environment, "{refused} {key_id}");
+            assert!(refused.text.contains("has version 3 of the format"), "{refused}");
+        }
+    }
+}

@@ -290,3 +290,17 @@ fn a_part_in_another_part_is_refused() {
     assert_eq!(saver.finish(&facts(1)).unwrap_err().kind, ErrorKind::Bug);
     assert!(repository.snapshots().unwrap().is_empty());
 }
+
+#[test]
+fn an_archive_of_another_version_is_refused_and_not_touched() {
+    for program in restic::programs() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("archive");
+        restic::succeed(&program, &archive, &["init", "--repository-version", "1"]);
+        let before = support::listing(&archive);
+        let refused = Repository::open(Box::new(LocalStore::new(&archive)), &support::secret()).unwrap_err();
+        assert!(refused.kind == ErrorKind::Environment && refused.text.contains("version 1"), "{refused}");
+        assert!(refused.hint.unwrap().contains("Nothing was changed"));
+        assert_eq!(support::listing(&archive), before);
+    }
+}

@@ -132,3 +132,19 @@ pub fn differences(one: &Path, other: &Path) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
+
+/// Every file below a folder, with the time of its last change.
+pub fn listing(folder: &Path) -> Vec<(std::path::PathBuf, std::time::SystemTime)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let facts = path.metadata().unwrap();
+        if facts.is_dir() {
+            found.extend(listing(&path));
+        } else {
+            found.push((path, facts.modified().unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
