@@ -6,6 +6,7 @@ use crate::blob::{BlobKind, PLAIN_BYTES_MAX};
 use crate::crypto::OVERHEAD;
 use crate::error::RepositoryError;
 use crate::id::Id;
+use crate::marks::is_of_the_store;
 use crate::pack::PackedBlob;
 use crate::repository::Repository;
 use crate::store::FileKind;
@@ -129,6 +130,28 @@ impl Index {
         let mut index = Self::default();
         for (id, _) in repository.list(FileKind::Index)? {
             index.add_file(id, repository.load_json(FileKind::Index, id)?)?;
+        }
+        index.sort();
+        Ok(index)
+    }
+
+    /// Reads those index files that are good, and tells what is wrong with the others.
+    ///
+    /// # Errors
+    ///
+    /// The store fails.
+    pub fn load_what_is_good(
+        repository: &Repository,
+        mut damaged: impl FnMut(Id, RepositoryError),
+    ) -> Result<Self, RepositoryError> {
+        let mut index = Self::default();
+        for (id, _) in repository.list(FileKind::Index)? {
+            let file = repository.load_json::<IndexFile>(FileKind::Index, id);
+            match file.and_then(|file| index.add_file(id, file)) {
+                Err(error) if is_of_the_store(&error) => return Err(error),
+                Err(error) => damaged(id, error),
+                Ok(()) => {}
+            }
         }
         index.sort();
         Ok(index)

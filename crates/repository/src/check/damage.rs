@@ -10,7 +10,7 @@ use crate::marks::{Flaw, Used};
 use crate::save::upload::lock;
 
 /// Collects, from several threads.
-pub(super) struct Damage<'i> {
+pub(crate) struct Damage<'i> {
     index: &'i Index,
     /// Places where a blob cannot be read, by their numbers.
     bad: Used,
@@ -82,6 +82,48 @@ impl<'i> Damage<'i> {
             (*id, why.clone(), bad, lost)
         });
         with_counts.collect()
+    }
+
+    /// Whether the pack has anything wrong with it.
+    pub fn has(&self, pack: &Id) -> bool {
+        lock(&self.packs).contains_key(pack)
+    }
+
+    /// Whether the blob cannot be read at this place.
+    pub fn is_bad(&self, kind: BlobKind, number: usize) -> bool {
+        self.bad.of(kind).has(number)
+    }
+
+    /// The blobs that are needed and can be read nowhere.
+    pub fn lost(&self, used: &Used) -> BTreeSet<(BlobKind, Id)> {
+        let mut lost = lock(&self.unknown).clone();
+        for kind in BlobKind::ALL {
+            for (number, location) in self.index.places(kind).enumerate() {
+                if used.of(kind).has(number) && self.is_lost(kind, &location.blob.id) {
+                    lost.insert((kind, location.blob.id));
+                }
+            }
+        }
+        lost
+    }
+
+    /// The same damage in the numbers of a newer index of the same archive.
+    pub fn in_index<'n>(&self, newer: &'n Index) -> Damage<'n> {
+        let damage = Damage::none_of(newer);
+        lock(&damage.packs).clone_from(&lock(&self.packs));
+        for kind in BlobKind::ALL {
+            for (_, old) in
+                self.index.places(kind).enumerate().filter(|(number, _)| self.is_bad(kind, *number))
+            {
+                let first = newer.number_of(kind, &old.blob.id).unwrap_or_default();
+                for (number, new) in (first..).zip(newer.find(kind, &old.blob.id)) {
+                    if (new.pack, new.blob) == (old.pack, old.blob) {
+                        damage.bad.of(kind).set(number);
+                    }
+                }
+            }
+        }
+        damage
     }
 
     pub fn unknown_count(&self) -> u64 {

@@ -2,10 +2,10 @@
 //!
 //! Nothing is changed. It goes on after what it finds, and tells at the end who is touched by it.
 
-mod damage;
+pub(crate) mod damage;
 mod data;
 mod share;
-mod trace;
+pub(crate) mod trace;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::by_pack::ByPack;
 use crate::crew;
 use crate::error::RepositoryError;
 use crate::id::Id;
-use crate::index::{Index, IndexFile};
+use crate::index::Index;
 use crate::lock::RepositoryLock;
 use crate::marks::{self, Used, is_of_the_store};
 use crate::pack;
@@ -110,7 +110,8 @@ pub fn check(
     let lock = RepositoryLock::reading(repository, options.wait, watcher)?;
     let mut report = CheckReport::default();
     let versions = load_versions(repository, &mut report)?;
-    let index = Arc::new(load_index(repository, &mut report)?);
+    let index =
+        Arc::new(Index::load_what_is_good(repository, |_, error| report.damaged_files.push(error.text))?);
     let listed = repository.list(FileKind::Pack)?;
     let damage = Damage::none_of(&index);
     let packs = Packs::new(repository, &index, &listed);
@@ -118,34 +119,52 @@ pub fn check(
         // It is read, however little else is.
         state.found(pack, false);
     }
-    check_versions(repository, &index, &damage, &versions, watcher, &mut report)?;
+    let used = check_versions(repository, &index, &damage, &versions, watcher)?;
+    note_use(&index, &used, &mut report);
     report.unfinished = packs.read(options.data, &damage, state, watcher, &mut report).err();
-    if !damage.is_none() {
-        watcher.stage("trace", Amount { items: versions.len() as u64, bytes: 0 });
-        let mut touches =
-            match trace::trace(repository, &index, &damage, &versions, options.names_max, watcher) {
-                Ok(touches) => touches,
-                // What is damaged is told also when nobody can say whom it touches.
-                Err(error) => {
-                    report.unfinished.get_or_insert(error);
-                    BTreeMap::new()
-                }
-            };
-        for (pack, why, blobs, lost) in damage.packs() {
-            let touched = touches.remove(&Some(pack)).unwrap_or_default();
-            report.damaged_packs.push(DamagedPack { pack: Some(pack), why, blobs, lost, touched });
-        }
-        let blobs = damage.unknown_count();
-        if blobs > 0 {
-            let why = format!("{blobs} blobs that are needed are in no index file");
-            let touched = touches.remove(&None).unwrap_or_default();
-            report.damaged_packs.push(DamagedPack { pack: None, why, blobs, lost: blobs, touched });
-        }
-    }
+    let names_max = options.names_max;
+    let named = name_damage(repository, &index, &damage, &versions, names_max, watcher);
+    report.damaged_packs = named.0;
+    report.unfinished = report.unfinished.or(named.1);
     if let Some(lock) = lock {
         lock.release(watcher);
     }
     Ok(report)
+}
+
+/// The damaged packs with those whom they touch, and why that could not be found out.
+pub(crate) fn name_damage(
+    repository: &Repository,
+    index: &Arc<Index>,
+    damage: &Damage<'_>,
+    versions: &[(Id, Snapshot)],
+    names_max: usize,
+    watcher: &dyn Watcher,
+) -> (Vec<DamagedPack>, Option<RepositoryError>) {
+    let (mut named, mut failed) = (Vec::new(), None);
+    if damage.is_none() {
+        return (named, failed);
+    }
+    watcher.stage("trace", Amount { items: versions.len() as u64, bytes: 0 });
+    let mut touches = match trace::trace(repository, index, damage, versions, names_max, watcher) {
+        Ok(touches) => touches,
+        // What is damaged is told also when nobody can say whom it touches.
+        Err(error) => {
+            failed = Some(error);
+            BTreeMap::new()
+        }
+    };
+    for (pack, why, blobs, lost) in damage.packs() {
+        let touched = touches.remove(&Some(pack)).unwrap_or_default();
+        named.push(DamagedPack { pack: Some(pack), why, blobs, lost, touched });
+    }
+    let blobs = damage.unknown_count();
+    if blobs > 0 {
+        let why = format!("{blobs} blobs that are needed are in no index file");
+        let touched = touches.remove(&None).unwrap_or_default();
+        named.push(DamagedPack { pack: None, why, blobs, lost: blobs, touched });
+    }
+    (named, failed)
 }
 
 fn load_versions(
@@ -166,30 +185,14 @@ fn load_versions(
     Ok(versions)
 }
 
-/// All that can be read of the index.
-fn load_index(repository: &Repository, report: &mut CheckReport) -> Result<Index, RepositoryError> {
-    let mut index = Index::default();
-    for (id, _) in repository.list(FileKind::Index)? {
-        let file = repository.load_json::<IndexFile>(FileKind::Index, id);
-        match file.and_then(|file| index.add_file(id, file)) {
-            Ok(()) => {}
-            Err(error) if is_of_the_store(&error) => return Err(error),
-            Err(error) => report.damaged_files.push(error.text),
-        }
-    }
-    index.sort();
-    Ok(index)
-}
-
 /// Goes through all folders of all versions.
-fn check_versions(
+pub(crate) fn check_versions(
     repository: &Repository,
     index: &Index,
     damage: &Damage<'_>,
     versions: &[(Id, Snapshot)],
     watcher: &dyn Watcher,
-    report: &mut CheckReport,
-) -> Result<(), RepositoryError> {
+) -> Result<Used, RepositoryError> {
     watcher.stage("structure", Amount { items: versions.len() as u64, bytes: 0 });
     let used = Used::none_of(index);
     let tops = versions.iter().map(|(_, version)| version.tree);
@@ -197,6 +200,10 @@ fn check_versions(
         damage.flaw(&flaw);
         Ok(())
     })?;
+    Ok(used)
+}
+
+fn note_use(index: &Index, used: &Used, report: &mut CheckReport) {
     report.blobs = used.data.count() + used.trees.count();
     let (mut unused, mut again) = (0_u64, 0_u64);
     for kind in BlobKind::ALL {
@@ -217,11 +224,10 @@ fn check_versions(
     };
     note(unused, "blobs are needed by no version; a prune removes them");
     note(again, "blobs lie in more than one place; a prune removes what is too much");
-    Ok(())
 }
 
 /// The packs of the index and of the store.
-struct Packs<'i> {
+pub(crate) struct Packs<'i> {
     repository: &'i Repository,
     index: &'i Index,
     listed: &'i [(Id, u64)],
@@ -231,7 +237,7 @@ struct Packs<'i> {
 }
 
 impl<'i> Packs<'i> {
-    fn new(repository: &'i Repository, index: &'i Index, listed: &'i [(Id, u64)]) -> Self {
+    pub fn new(repository: &'i Repository, index: &'i Index, listed: &'i [(Id, u64)]) -> Self {
         // A pack that several index files name is read once.
         let mut named: Vec<_> = index.packs_numbered().collect();
         named.sort_unstable();
@@ -252,7 +258,7 @@ impl<'i> Packs<'i> {
     }
 
     /// What the index says against what the store lists. Returns the packs that have another size.
-    fn compare(&self, damage: &Damage<'_>, report: &mut CheckReport) -> Vec<Id> {
+    pub fn compare(&self, damage: &Damage<'_>, report: &mut CheckReport) -> Vec<Id> {
         let listed = self.listed;
         let mut odd = Vec::new();
         report.packs =
@@ -290,7 +296,7 @@ impl<'i> Packs<'i> {
         blobs.iter().map(|blob| u64::from(blob.length)).sum::<u64>() + pack::list_bytes(&blobs)
     }
 
-    fn read(
+    pub fn read(
         &self,
         share: DataShare,
         damage: &Damage<'_>,

@@ -35,10 +35,10 @@ pub struct Touched {
 }
 
 /// By pack; what no index file knows is in none.
-pub(super) type Touches = BTreeMap<Option<Id>, Vec<Touched>>;
+pub(crate) type Touches = BTreeMap<Option<Id>, Vec<Touched>>;
 
 /// Finds who is touched.
-pub(super) fn trace(
+pub(crate) fn trace(
     repository: &Repository,
     index: &Arc<Index>,
     damage: &Damage<'_>,

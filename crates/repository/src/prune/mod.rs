@@ -10,7 +10,7 @@
 //! same twice, or packs that no index file names. All of that is good, and the next prune tidies it.
 
 mod plan;
-mod removal;
+pub(crate) mod removal;
 mod repack;
 
 use std::collections::BTreeSet;
@@ -270,7 +270,7 @@ fn finish(
     // First, since it may make the room that the new index files need.
     watcher.stage("remove", Amount { items: unindexed.len() as u64, bytes: 0 });
     removal::remove(repository, FileKind::Pack, &unindexed, lock, watcher)?;
-    let replaced = removal::rewrite_index(repository, &all, watcher)?;
+    let replaced = removal::rewrite_index(repository, &all, &[], watcher)?;
     watcher.stage("remove", Amount { items: (replaced.len() + there.len()) as u64, bytes: 0 });
     removal::remove(repository, FileKind::Index, &replaced, lock, watcher)?;
     removal::remove(repository, FileKind::Pack, &there, lock, watcher)?;

@@ -25,14 +25,16 @@ struct Facts {
     small: bool,
 }
 
-/// Writes index files that do not name the packs of `doomed`, which is sorted, and returns the files in whose place they are.
-/// One file is in memory at a time.
-pub(super) fn rewrite_index(
+/// Writes index files that do not name the packs of `doomed`, which is sorted, and returns the files in whose place they are:
+/// among them those of `damaged`, which are not read. One file is in memory at a time.
+pub(crate) fn rewrite_index(
     repository: &Repository,
     doomed: &[Id],
+    damaged: &[Id],
     watcher: &dyn Watcher,
 ) -> Result<Vec<Id>, RepositoryError> {
-    let files = repository.list(FileKind::Index)?;
+    let mut files = repository.list(FileKind::Index)?;
+    files.retain(|(id, _)| !damaged.contains(id));
     watcher.stage("index", Amount { items: files.len() as u64, bytes: 0 });
     // Which file names a pack first, and how many blobs it says it has.
     let mut named: HashMap<Id, (usize, usize)> = HashMap::new();
@@ -52,7 +54,7 @@ pub(super) fn rewrite_index(
     let any_stale = facts.iter().any(|file| file.stale);
     let many_small = facts.iter().filter(|file| file.small).count() > SMALL_FILES_MAX;
     let mut writer = IndexWriter::new(repository);
-    let mut replaced = Vec::new();
+    let mut replaced = damaged.to_vec();
     for (number, file) in facts.iter().enumerate() {
         if !(file.stale || file.small && (any_stale || many_small)) {
             continue;
@@ -77,7 +79,7 @@ fn is_repeated(pack: &IndexedPack, number: usize, (first, blobs): (usize, usize)
 }
 
 /// Removes files. What is gone already is no error.
-pub(super) fn remove(
+pub(crate) fn remove(
     repository: &Repository,
     kind: FileKind,
     files: &[Id],

@@ -1,5 +1,7 @@
 //! A store whose acts a test decides on.
 
+#![allow(dead_code, reason = "not every test uses everything")]
+
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
