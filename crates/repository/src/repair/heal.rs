@@ -47,12 +47,12 @@ impl Healer<'_> {
         }
         self.watcher.stage("heal", Amount { items: self.wanted.len() as u64, bytes: 0 });
         match source {
-            HealSource::Archive(archive) => self.from_archive(archive),
-            HealSource::Folder(folder) => self.from_folder(folder),
+            HealSource::Archive(archive) => self.search_archive(archive),
+            HealSource::Folder(folder) => self.search_folder(folder),
         }
     }
 
-    fn from_archive(&mut self, archive: &Repository) -> Result<(), RepositoryError> {
+    fn search_archive(&mut self, archive: &Repository) -> Result<(), RepositoryError> {
         let index = Index::load(archive)?;
         let mut tried = BTreeSet::new();
         // A folder that is healed tells what else is lost.
@@ -112,7 +112,7 @@ impl Healer<'_> {
         Ok(())
     }
 
-    fn from_folder(&mut self, top: &Path) -> Result<(), RepositoryError> {
+    fn search_folder(&mut self, top: &Path) -> Result<(), RepositoryError> {
         let failed = |path: &Path, error: &io::Error| {
             let text = format!("cannot read {}: {error}", path.display());
             RepositoryError::new(ErrorKind::Environment, text)
@@ -139,7 +139,7 @@ impl Healer<'_> {
                 if kind.is_dir() {
                     folders.push(entry.path());
                 } else if kind.is_file() {
-                    match self.from_file(&chunker, &entry.path(), &mut buffer) {
+                    match self.search_file(&chunker, &entry.path(), &mut buffer) {
                         Ok(()) => {}
                         Err(NotHealed::Read(error)) => {
                             self.watcher.note(&failed(&entry.path(), &error).text);
@@ -153,7 +153,7 @@ impl Healer<'_> {
     }
 
     /// Cuts a file as a save does, and takes what is wanted.
-    fn from_file(&mut self, chunker: &Chunker, path: &Path, buffer: &mut Vec<u8>) -> Result<(), NotHealed> {
+    fn search_file(&mut self, chunker: &Chunker, path: &Path, buffer: &mut Vec<u8>) -> Result<(), NotHealed> {
         let mut file = File::open(path).map_err(NotHealed::Read)?;
         buffer.clear();
         loop {
