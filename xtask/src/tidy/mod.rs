@@ -22,8 +22,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("writers", &["model", "tree"]),
     ("archive", &["model", "tree"]),
     ("repository", &["model", "tree"]),
+    ("mount", &["model", "tree", "repository"]),
     ("site", &["model", "tree", "coordinator", "providers", "writers", "archive", "repository"]),
-    ("app", &["model", "coordinator", "archive", "repository", "site", "ledger"]),
+    ("app", &["model", "coordinator", "archive", "repository", "mount", "site", "ledger"]),
     (
         "testkit",
         &[
