@@ -57,6 +57,16 @@ pub enum ArchiveVerb {
         #[arg(value_name = "VERSION")]
         id: String,
     },
+    /// Copy versions from another archive of the site file
+    ///
+    /// Without versions: those that --archive (or each other archive) has not and its rules keep. A run does this by itself for
+    /// what an archive missed while it was away.
+    Copy(CopyArguments),
+    /// Check the structure and read a share of the data, so that all of it is read every `verify_every`
+    ///
+    /// Names each damaged pack with the versions, components and files that it touches. Where the reading stopped is kept in the
+    /// state folder, and the next time goes on there.
+    Verify(VerifyArguments),
     /// Add, list or remove keys: passwords that open the archive
     #[command(subcommand)]
     Key(KeyVerb),
@@ -195,6 +205,31 @@ pub struct PruneArguments {
     /// Say what would be removed; touch nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Arguments of `archive copy`.
+#[derive(Debug, Args)]
+pub struct CopyArguments {
+    /// The archive to copy from
+    #[arg(value_name = "FROM")]
+    pub from: ArchiveName,
+    /// These versions of it
+    #[arg(value_name = "VERSION")]
+    pub ids: Vec<String>,
+    /// Say what would be copied; touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `archive verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// Read all data
+    #[arg(long, conflicts_with = "structure")]
+    pub all: bool,
+    /// Read no data
+    #[arg(long)]
+    pub structure: bool,
 }
 
 /// Verbs of `archive key`.

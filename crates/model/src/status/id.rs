@@ -176,6 +176,10 @@ ids! {
     ARCHIVE_NOT_RETIRED = 5155;
     /// Archive %1: version %2 of epoch %3 stays and counts for no rule: %4.
     ARCHIVE_CLOCK_DOUBT = 5156;
+    /// Archive %1 had missed %2 version(s), which were copied from archive %3.
+    ARCHIVE_CAUGHT_UP = 5157;
+    /// What archive %1 had missed could not be copied from archive %2: %3.
+    ARCHIVE_NOT_CAUGHT_UP = 5158;
     /// The writer of component %1 could not prepare: %2.
     WRITER_NOT_READY = 6825;
     /// Component %1 belongs to the site but was left out of this run.

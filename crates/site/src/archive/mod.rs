@@ -2,6 +2,7 @@
 
 mod access;
 mod contents;
+mod copy;
 mod init;
 mod key;
 mod keys;
@@ -9,6 +10,7 @@ mod open;
 mod recovery_key;
 mod retain;
 mod save;
+mod verify;
 mod versions;
 mod watch;
 
@@ -21,5 +23,6 @@ pub use recovery_key::{NotARecoveryKey, RecoveryKey};
 pub use retain::{Retention, RetentionPlan};
 pub use save::SavedVersion;
 pub(crate) use save::{parent_of, save_folder_piece, version_facts};
+pub use verify::VerifyScope;
 pub use versions::VersionFacts;
 pub use watch::ArchiveWatcher;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use stillpoint_model::site_file::Archive;
 use stillpoint_model::{Cancel, ErrorKind};
-use stillpoint_repository::store::StoreErrorKind;
 use stillpoint_repository::{Repository, RepositoryError, RepositoryLock, Secret, Watcher};
 
 use super::access::open_store;
@@ -13,7 +12,7 @@ use super::recovery_key::RecoveryKey;
 use crate::{LoadedSite, SiteError};
 
 /// An archive of the site file, opened with its key.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct OpenArchive {
     /// What the site file says of it.
     pub settings: Archive,
@@ -33,14 +32,8 @@ impl OpenArchive {
 
     /// The lock under which something is read. Who may not write to the archive reads without one.
     pub fn lock_for_reading(&self, watcher: &dyn Watcher) -> Result<Option<RepositoryLock>, SiteError> {
-        match RepositoryLock::shared(&self.repository, LOCK_PATIENCE, watcher) {
-            Ok(lock) => Ok(Some(lock)),
-            Err(error) if error.store == Some(StoreErrorKind::Denied) => {
-                watcher.note("no lock can be written: a prune by somebody else would not wait for this");
-                Ok(None)
-            }
-            Err(error) => Err(about(&self.settings, error)),
-        }
+        RepositoryLock::reading(&self.repository, LOCK_PATIENCE, watcher)
+            .map_err(|error| about(&self.settings, error))
     }
 
     /// An error of the engine, with the name of this archive.

@@ -58,7 +58,7 @@ impl RetentionPlan {
 }
 
 /// The rules of an archive.
-fn keep_rules(archive: &Archive) -> KeepRules {
+pub(super) fn keep_rules(archive: &Archive) -> KeepRules {
     let Keep { last, hourly, daily, weekly, monthly, yearly, within } = archive.keep.clone();
     let within = within.map(|wait| wait.duration());
     KeepRules { last, hourly, daily, weekly, monthly, yearly, within }

@@ -33,6 +33,7 @@ use crate::error::{SiteError, chain};
 use crate::load::LoadedSite;
 use crate::{assemble, recover};
 pub use archiving::ArchivedSet;
+use archiving::Archiving;
 use begin::Limits;
 pub use plan::{BackupPlan, PlannedBackup, backup_plan};
 use stage::{Made, Published, SiteStage};
@@ -193,7 +194,7 @@ impl Task<'_> {
         teller.emit(Event::PhaseStarted { phase: Phase::After });
         let (published, archives) = match published {
             Some(made) => {
-                let (set, archives) = self.archive(made);
+                let (set, archives) = self.archive(made, epoch);
                 (Some(set), archives)
             }
             None => (None, Vec::new()),
@@ -246,19 +247,15 @@ impl Task<'_> {
     }
 
     /// The versions of what was made, in all archives; and the set, if it is one.
-    fn archive(&self, made: Made) -> (Option<Arc<BackupSet>>, Vec<ArchivedSet>) {
-        let (archives, cancel) = (&self.site.file.archives, &self.options.cancel);
+    fn archive(&self, made: Made, epoch: EpochNumber) -> (Option<Arc<BackupSet>>, Vec<ArchivedSet>) {
+        let site = &self.site.file;
+        let mut archiving = Archiving::new(&site.site.code, &self.teller, &self.options.cancel);
         match made {
             Made::Set(set) => {
-                let archived = archiving::save_in_all(archives, &set, &self.teller, cancel);
+                let archived = archiving.save_in_all(&site.archives, &set);
                 (Some(set), archived)
             }
-            Made::Version(version) => {
-                for settings in archives.iter().filter(|settings| settings.name == version.archive) {
-                    archiving::retire_in(settings, &self.site.file.site.code, &self.teller, cancel);
-                }
-                (None, vec![version])
-            }
+            Made::Version(version) => (None, archiving.copy_to_others(&site.archives, version, epoch)),
         }
     }
 

@@ -1,11 +1,13 @@
 //! `archive`: the archives of a site, one file a group of verbs.
 
+mod copy;
 mod keys;
 mod look;
 mod make;
 mod restore;
 mod retain;
 mod save;
+mod verify;
 mod versions;
 
 use std::sync::Arc;
@@ -43,6 +45,8 @@ pub fn archive(common: &Common, own: &ArchiveArguments) -> Answer {
         ArchiveVerb::Prune(own) => retain::prune(&call, own),
         ArchiveVerb::Hold { id } => retain::hold(&call, id, true),
         ArchiveVerb::Release { id } => retain::hold(&call, id, false),
+        ArchiveVerb::Copy(own) => copy::copy(&call, own),
+        ArchiveVerb::Verify(own) => verify::verify(&call, own),
         ArchiveVerb::Key(verb) => keys::key(&call, verb),
         ArchiveVerb::RecoveryKey(own) => keys::recovery_key(&call, own),
     }

@@ -1,5 +1,6 @@
 //! `archive`: a local archive of a small site, with stock restic as the judge.
 
+mod care;
 mod direct;
 mod keys;
 mod look;
