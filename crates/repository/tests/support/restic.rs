@@ -10,7 +10,8 @@ use stillpoint_repository::{Repository, Secret};
 
 pub const PASSWORD: &str = "correct horse";
 
-/// The one on the path, which must be there, and a newer one if it was fetched.
+/// The one on the path, which must be there, and a newer one if it was fetched (`cargo xtask prepare`). What CI runs must have
+/// both.
 pub fn programs() -> Vec<PathBuf> {
     let mut all = vec![PathBuf::from("restic")];
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
@@ -21,6 +22,8 @@ pub fn programs() -> Vec<PathBuf> {
             all.push(path);
         }
     }
+    let needed = if std::env::var_os("STILLPOINT_CI").is_some() { 2 } else { 1 };
+    assert!(all.len() >= needed, "target/tools has no newer restic: cargo xtask prepare");
     all
 }
 

@@ -9,7 +9,8 @@ use stillpoint_repository::{Repository, Secret};
 /// The password of all repositories of the tests.
 pub const PASSWORD: &str = "correct horse";
 
-/// The restic programs to test with: the one of the system, and newer ones that were brought for the tests.
+/// The restic programs to test with: the one of the system, and newer ones that were brought for the tests
+/// (`cargo xtask prepare`). What CI runs must have both.
 pub fn programs() -> Vec<PathBuf> {
     let mut programs = vec![PathBuf::from("restic")];
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
@@ -18,6 +19,8 @@ pub fn programs() -> Vec<PathBuf> {
         path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("restic-0.18"))
     };
     programs.extend(brought.filter(named).map(|path| if path.is_dir() { path.join("restic") } else { path }));
+    let needed = if std::env::var_os("STILLPOINT_CI").is_some() { 2 } else { 1 };
+    assert!(programs.len() >= needed, "target/tools has no newer restic: cargo xtask prepare");
     programs
 }
 
