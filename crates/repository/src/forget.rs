@@ -14,7 +14,7 @@ use crate::watch::{Amount, Watcher};
 
 /// Removes these versions, and returns those that it removed: one that was gone already is not among them.
 ///
-/// Which may go is for [`KeepRules`](crate::KeepRules) to say. Nobody's work is harmed: what a version is made of stays
+/// Which may go is for [`KeepRules`](crate::retention::KeepRules) to say. Nobody's work is harmed: what a version is made of stays
 /// until a prune.
 ///
 /// # Errors
