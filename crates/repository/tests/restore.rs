@@ -354,6 +354,88 @@ fn damage_one_blob(repository: &Path) {
     fs::write(&pack, content).unwrap();
 }
 
+/// A file system of 16 MiB, which goes with this.
+struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    fn at(path: &'a Path) -> Self {
+        fs::create_dir(path).unwrap();
+        sample::run("mount", "mount", &["-t", "tmpfs", "-o", "size=16m", "tmpfs"], &[path]);
+        Self(path)
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_one_clear_error_and_whole_files() {
+    let saved = Saved::with_system(|root| {
+        for number in 0..30 {
+            fs::write(root.join(format!("{number}")), noise(1 << 20, 300 + number)).unwrap();
+        }
+    });
+    let target = saved.target();
+    let disk = SmallDisk::at(&target);
+    let error = saved.contents().restore(&target, &RestoreOptions::default(), &Unwatched).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Environment, "{error}");
+    assert!(error.text.contains("no room") && error.hint.is_some(), "{error}");
+    let mut whole = 0;
+    for entry in fs::read_dir(&target).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if !name.starts_with('.') {
+            assert!(fs::read(&path).unwrap() == fs::read(saved.source().join(name)).unwrap(), "{name}");
+            whole += 1;
+        }
+    }
+    assert!(whole > 5, "{whole}");
+    // With more room, the same call goes on.
+    sample::run("mount", "mount", &["-o", "remount,size=64m"], &[&target]);
+    let report = saved.restore_well(&RestoreOptions::default());
+    assert!(report.unchanged_files >= whole, "{report:?}");
+    saved.assert_restored();
+    drop(disk);
+}
+
+/// A version that we saved, and stock restic restores, too.
+#[test]
+fn what_we_saved_comes_back_from_us_as_from_restic() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("source")).unwrap();
+    everything(&at("source"));
+    use std::os::unix::ffi::OsStrExt;
+    symlink(std::ffi::OsStr::from_bytes(b"\xff odd"), at("source/links/odd")).unwrap();
+    let repository = sample::save(&at("archive"), &at("source"));
+    let (_, snapshot) = repository.find_snapshot("latest").unwrap();
+    let contents = Contents::open(&repository, &snapshot).unwrap();
+    let options = RestoreOptions { from: path("site/data"), ..RestoreOptions::default() };
+    let report = contents.restore(&at("target"), &options, &Unwatched).unwrap();
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+    assert_same(&at("source"), &at("target"));
+    // restic before 0.18 loses what is not text in the target of a link.
+    fs::remove_file(at("target/links/odd")).unwrap();
+    let text = at("theirs").to_str().unwrap().to_owned();
+    let archive = at("archive").to_str().unwrap().to_owned();
+    let done = std::process::Command::new(&restic::programs()[0])
+        .args(["--no-cache", "-q", "-r", &archive, "restore", "latest", "--target", &text])
+        .env("RESTIC_PASSWORD", restic::PASSWORD)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let theirs = at("theirs/site/data");
+    fs::remove_file(theirs.join("links/odd")).unwrap();
+    for folder in [at("target"), theirs.clone()] {
+        let links = fs::File::open(folder.join("links")).unwrap();
+        links.set_modified(std::time::UNIX_EPOCH).unwrap();
+    }
+    assert_same(&theirs, &at("target"));
+}
+
 #[test]
 fn two_restores_into_one_folder_do_not_mix() {
     struct Second<'a>(&'a Saved, Mutex<Option<ErrorKind>>);

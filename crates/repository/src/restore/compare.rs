@@ -83,8 +83,9 @@ impl Worker<'_> {
         let whole = have.iter().all(|have| *have);
         if let (true, None, Some(existing)) = (whole, &sources.temporary, &sources.existing) {
             let size = size_of(existing.as_fd()).map_err(|e| self.cannot("look at", pending, e))?;
-            let names = pending.present.as_ref().map_or(0, |present| u64::from(present.names));
-            if size == length && names <= pending.names {
+            // What has one name in the version must not be another name of something here.
+            let names = pending.present.as_ref().map_or(0, |present| present.names);
+            if size == length && (names <= 1 || pending.group.is_some()) {
                 return self.keep(pending, existing.as_fd(), length);
             }
             if shared.options.overwrite == Overwrite::Refuse {

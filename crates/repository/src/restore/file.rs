@@ -23,8 +23,6 @@ pub(super) struct Group {
 pub(super) struct Pending {
     pub entry: Entry,
     pub blobs: Vec<Id>,
-    /// How many names it may have.
-    pub names: u64,
     pub group: Option<Arc<Group>>,
     /// What is in its place.
     pub present: Option<Present>,

@@ -303,13 +303,4 @@ fn shown(target: &Path, path: &RelPath) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_disk_ends_everything_and_a_forbidden_file_does_not() {
-        let error = |errno: Errno| TreeError::Io { act: "write", path: "x".into(), source: errno.into() };
-        assert!(is_of_all(&error(Errno::NOSPC)) && !is_of_all(&error(Errno::ACCESS)));
-        assert!(target_error(error(Errno::NOSPC)).hint.is_some());
-    }
-}
+mod tests;

@@ -35,7 +35,8 @@ pub(super) struct Planner<'a> {
     windows: Sender<Window>,
     /// The folders that the walk is in; the first is the target itself.
     folders: Vec<Folder>,
-    links: HashMap<(u64, u64), (Arc<Group>, u64)>,
+    /// Files with several names. How many is not to be trusted, so each is kept to the end.
+    links: HashMap<(u64, u64), Arc<Group>>,
     pending: Vec<Pending>,
     pending_bytes: u64,
     open_files: usize,
@@ -241,11 +242,10 @@ impl<'a> Planner<'a> {
             _ => None,
         };
         if node.kind == NodeKind::File {
-            let names = if group.is_some() { node.links } else { 1 };
             let blobs = node.content.take().unwrap_or_default();
             self.pending_bytes += node.size;
             self.open_files += usize::from(blobs.len() > 1);
-            self.pending.push(Pending { entry, blobs, names, group, present, fresh });
+            self.pending.push(Pending { entry, blobs, group, present, fresh });
         } else {
             self.put_node(&entry, present.as_ref());
         }
@@ -264,16 +264,11 @@ impl<'a> Planner<'a> {
             Slot::Vacant(slot) => {
                 let first = path.clone();
                 let group = Arc::new(Group { first, content, failed: false.into() });
-                slot.insert((Arc::clone(&group), node.links - 1));
-                Ok(Some(group))
+                Ok(Some(Arc::clone(slot.insert(group))))
             }
             // It was written to between the reading of the one name and of the other: both are kept.
-            Slot::Occupied(known) if known.get().0.content != content => Ok(None),
-            Slot::Occupied(mut known) => {
-                known.get_mut().1 -= 1;
-                let all_seen = known.get().1 == 0;
-                Err(if all_seen { known.remove().0 } else { Arc::clone(&known.get().0) })
-            }
+            Slot::Occupied(known) if known.get().content != content => Ok(None),
+            Slot::Occupied(known) => Err(Arc::clone(known.get())),
         }
     }
 

@@ -78,6 +78,7 @@ impl<'a> Worker<'a> {
         let Piece { file, at } = piece;
         let written = match self.open(&file) {
             Ok(Some(temporary)) => {
+                file.wrote(at, plain);
                 sparse::write(temporary.file(), plain, at).map_err(|errno| self.failed("write", &file, errno))
             }
             Ok(None) => Ok(()),

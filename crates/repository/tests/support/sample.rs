@@ -1,9 +1,16 @@
 //! Trees with everything that a file system has, and the judge of their copies.
 
+#![allow(dead_code, reason = "not every test uses everything")]
+
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+
+use stillpoint_repository::store::LocalStore;
+use stillpoint_repository::{Moment, Repository, Saver, Secret, SnapshotFacts, Unwatched};
+use stillpoint_tree::{Entry, Filter, Kind, RelPath, Timestamp};
 
 /// Bytes that no compression and no deduplication makes less.
 pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
@@ -98,4 +105,35 @@ pub fn assert_same(expected: &Path, actual: &Path) {
     let arguments = ["-aHAXn", "--checksum", "--delete", "--itemize-changes", "--no-inc-recursive"];
     let told = run("rsync", "rsync", &arguments, &[Path::new(&slash(expected)), Path::new(&slash(actual))]);
     assert_eq!(told, "", "{} is not as {}", actual.display(), expected.display());
+}
+
+/// Saves a tree as the part `data` of a version of `/site`, in a new archive.
+pub fn save(archive: &Path, tree: &Path) -> Repository {
+    let password = Secret::new(b"correct horse".to_vec());
+    let repository = Repository::create(Box::new(LocalStore::new(archive)), &password, "test").unwrap();
+    let saver = Saver::begin(&repository, None, Arc::new(Unwatched)).unwrap();
+    let mut part = saver.part(&RelPath::top().child(b"data")).unwrap();
+    part.tree(tree, Filter::default(), None).unwrap();
+    assert_eq!(part.end().unwrap().problems, []);
+    let folder = Entry {
+        path: RelPath::top(),
+        kind: Kind::Directory,
+        mode: 0o700,
+        uid: 0,
+        gid: 0,
+        mtime: Timestamp::default(),
+        xattrs: Vec::new(),
+        hard_link: None,
+        origin: None,
+    };
+    let facts = SnapshotFacts {
+        time: Moment::now(),
+        hostname: "site".into(),
+        path: "/site".into(),
+        tags: Vec::new(),
+        incomplete: false,
+        folder,
+    };
+    saver.finish(&facts).unwrap();
+    repository
 }
