@@ -57,6 +57,30 @@ impl Repository {
     ///
     /// There is one (`WouldOverwrite`), or the store fails. What was written by then does not make a repository.
     pub fn create(store: Box<dyn Store>, password: &Secret, label: &str) -> Result<Self, RepositoryError> {
+        Self::create_cutting(store, password, label, polynomial::random()?)
+    }
+
+    /// The same, for one that cuts content as this other one does: what is copied between the two, or lost in the one and
+    /// there in the other, is the same blob in both.
+    ///
+    /// # Errors
+    ///
+    /// As for [`create`](Self::create).
+    pub fn create_like(
+        &self,
+        store: Box<dyn Store>,
+        password: &Secret,
+        label: &str,
+    ) -> Result<Self, RepositoryError> {
+        Self::create_cutting(store, password, label, self.polynomial())
+    }
+
+    fn create_cutting(
+        store: Box<dyn Store>,
+        password: &Secret,
+        label: &str,
+        polynomial: u64,
+    ) -> Result<Self, RepositoryError> {
         let taken = || {
             let text = format!("{} is there already", store.name());
             RepositoryError::new(ErrorKind::WouldOverwrite, text)
@@ -70,7 +94,6 @@ impl Repository {
         store.create()?;
         let key = CipherKey::random()?;
         let key_id = keys::add(&*store, &key, password, label)?;
-        let polynomial = polynomial::random()?;
         let config =
             Config { version: FORMAT, id: Id::random()?, chunker_polynomial: format!("{polynomial:x}") };
         let plain = to_json(&config)?;
