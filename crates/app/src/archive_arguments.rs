@@ -67,6 +67,8 @@ pub enum ArchiveVerb {
     /// Names each damaged pack with the versions, components and files that it touches. Where the reading stopped is kept in the
     /// state folder, and the next time goes on there.
     Verify(VerifyArguments),
+    /// Heal an archive: lost data is taken from the other archives and from the published set
+    Repair(RepairArguments),
     /// Add, list or remove keys: passwords that open the archive
     #[command(subcommand)]
     Key(KeyVerb),
@@ -230,6 +232,17 @@ pub struct VerifyArguments {
     /// Read no data
     #[arg(long)]
     pub structure: bool,
+}
+
+/// Arguments of `archive repair`.
+#[derive(Debug, Args)]
+pub struct RepairArguments {
+    /// Take what is lost from this archive [default: all others of the site, and its published set]
+    #[arg(long, value_name = "NAME")]
+    pub from: Vec<ArchiveName>,
+    /// Take lost content from the files in this folder, such as a backup set or the site itself
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Vec<PathBuf>,
 }
 
 /// Verbs of `archive key`.

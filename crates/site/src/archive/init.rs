@@ -20,11 +20,21 @@ pub struct MadeArchive {
     pub key_file: Option<PathBuf>,
 }
 
-/// Makes the archive. Its key file is made too, when the site file names one that is not there. A key file that was made
+/// Makes the archive; `like` is another one of the site, whose way to cut content it takes over, so that what they have in common
+/// is the same in both. Its key file is made too, when the site file names one that is not there. A key file that was made
 /// stays, whatever happens afterwards: it may be what the archive is encrypted with.
-pub fn make_archive(settings: &Archive, site: &SiteCode, cancel: &Cancel) -> Result<MadeArchive, SiteError> {
+pub fn make_archive(
+    settings: &Archive,
+    site: &SiteCode,
+    like: Option<&OpenArchive>,
+    cancel: &Cancel,
+) -> Result<MadeArchive, SiteError> {
     let (key, key_file) = key_for(settings, cancel)?;
-    let made = Repository::create(open_store(settings, cancel)?, &key, &format!("site {site}"));
+    let (store, label) = (open_store(settings, cancel)?, format!("site {site}"));
+    let made = match like {
+        Some(other) => other.repository.create_like(store, &key, &label),
+        None => Repository::create(store, &key, &label),
+    };
     let repository = made.map_err(|error| {
         let error = about(settings, error);
         match &key_file {

@@ -8,6 +8,7 @@ mod key;
 mod keys;
 mod open;
 mod recovery_key;
+mod repair;
 mod retain;
 mod save;
 mod verify;

@@ -97,7 +97,7 @@ impl OpenArchive {
         set_hold(&self.repository, version, hold, LOCK_PATIENCE, watcher).map_err(|error| self.error(error))
     }
 
-    fn refuse_append_only(&self, what: &str) -> Result<(), SiteError> {
+    pub(super) fn refuse_append_only(&self, what: &str) -> Result<(), SiteError> {
         if !self.settings.append_only {
             return Ok(());
         }

@@ -4,6 +4,7 @@ mod copy;
 mod keys;
 mod look;
 mod make;
+mod repair;
 mod restore;
 mod retain;
 mod save;
@@ -47,6 +48,7 @@ pub fn archive(common: &Common, own: &ArchiveArguments) -> Answer {
         ArchiveVerb::Release { id } => retain::hold(&call, id, false),
         ArchiveVerb::Copy(own) => copy::copy(&call, own),
         ArchiveVerb::Verify(own) => verify::verify(&call, own),
+        ArchiveVerb::Repair(own) => repair::repair(&call, own),
         ArchiveVerb::Key(verb) => keys::key(&call, verb),
         ArchiveVerb::RecoveryKey(own) => keys::recovery_key(&call, own),
     }

@@ -81,7 +81,8 @@ fn print(call: &Call<'_>, archive: &OpenArchive, report: &CheckReport, state: &R
     }
 }
 
-fn damaged_object(pack: &DamagedPack) -> serde_json::Value {
+/// A damaged pack for a program.
+pub fn damaged_object(pack: &DamagedPack) -> serde_json::Value {
     let touched = pack.touched.iter().map(|one| {
         serde_json::json!({
             "version": one.version, "time": one.time, "components": one.components, "files": one.files,
@@ -94,7 +95,8 @@ fn damaged_object(pack: &DamagedPack) -> serde_json::Value {
     })
 }
 
-fn print_damaged(style: Style, pack: &DamagedPack) {
+/// A damaged pack for a person: what it touches.
+pub fn print_damaged(style: Style, pack: &DamagedPack) {
     let name = pack.pack.map_or_else(|| "no pack".to_owned(), |id| format!("pack {}", id.short()));
     println!("{} {name}: {}", style.red("damaged:"), plain::one_line(&pack.why));
     if pack.lost == 0 {

@@ -18,6 +18,20 @@ fn two_archives(more: &str) -> Site {
     site
 }
 
+/// The biggest pack of the archive `disk` gets one wrong byte.
+fn damage_biggest_pack(site: &Site) -> std::path::PathBuf {
+    let mut files = Vec::new();
+    for folder in std::fs::read_dir(site.path("archive/data")).unwrap() {
+        files.extend(std::fs::read_dir(folder.unwrap().path()).unwrap().map(|file| file.unwrap().path()));
+    }
+    let biggest = files.into_iter().max_by_key(|file| file.metadata().unwrap().len()).unwrap();
+    let mut content = std::fs::read(&biggest).unwrap();
+    content[1000] ^= 1;
+    std::fs::set_permissions(&biggest, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::write(&biggest, content).unwrap();
+    biggest
+}
+
 fn epochs(site: &Site, archive: &str) -> Vec<u64> {
     let versions = objects(&site.run(&["--json", "archive", "list", "-a", archive]).exits(0));
     versions.iter().map(|version| version["epoch"].as_u64().unwrap()).collect()
@@ -87,16 +101,7 @@ fn verify_reads_all_of_it_in_time_and_names_what_a_damaged_pack_touches() {
     assert_eq!((all["read_packs"].as_u64().unwrap(), all["good"].as_bool()), (packs, Some(true)));
     assert!(all["all_read"].is_string(), "{all}");
 
-    // The biggest pack gets one wrong byte.
-    let mut files = Vec::new();
-    for folder in std::fs::read_dir(site.path("archive/data")).unwrap() {
-        files.extend(std::fs::read_dir(folder.unwrap().path()).unwrap().map(|file| file.unwrap().path()));
-    }
-    let biggest = files.into_iter().max_by_key(|file| file.metadata().unwrap().len()).unwrap();
-    let mut content = std::fs::read(&biggest).unwrap();
-    content[1000] ^= 1;
-    std::fs::set_permissions(&biggest, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    std::fs::write(&biggest, content).unwrap();
+    let biggest = damage_biggest_pack(&site);
     let damaged = verified(&["--all"], 14);
     assert_eq!(damaged["good"], false);
     let pack = &damaged["damaged_packs"][0];
@@ -110,4 +115,31 @@ fn verify_reads_all_of_it_in_time_and_names_what_a_damaged_pack_touches() {
         told.err
     );
     assert_ne!(restic(&site, "disk.key", &["check", "--read-data"]).code, 0);
+}
+
+#[test]
+fn a_damaged_archive_is_healed_from_the_other_and_from_the_set() {
+    let site = two_archives("");
+    std::fs::write(site.path("tree/a/precious"), vec![42_u8; 900_000]).unwrap();
+    site.run(&["backup"]).exits(0);
+    for sources in [&["--from", "away"][..], &["--folder", "set"], &[]] {
+        damage_biggest_pack(&site);
+        site.run(&["archive", "verify", "--all", "-a", "disk"]).exits(14);
+        let set = site.set().display().to_string();
+        let sources: Vec<&str> =
+            sources.iter().map(|word| if *word == "set" { set.as_str() } else { word }).collect();
+        let healed =
+            site.run(&[&["--json", "archive", "repair", "-a", "disk"], &sources[..]].concat()).exits(0);
+        let healed = objects(&healed).into_iter().find(|event| event["event"] == "repaired").unwrap();
+        assert!(healed["unhealed"].as_array().unwrap().is_empty(), "{healed}");
+        site.run(&["archive", "verify", "--all", "-a", "disk"]).exits(0);
+        restic(&site, "disk.key", &["check", "--read-data"]).exits(0);
+    }
+    // Nothing to heal from: what is lost is told, and nothing good is removed.
+    damage_biggest_pack(&site);
+    let empty = site.path("empty").display().to_string();
+    std::fs::create_dir(&empty).unwrap();
+    let told = site.run(&["archive", "repair", "-a", "disk", "--folder", &empty]).exits(14);
+    assert!(told.out.contains("damaged:") && told.err.contains("--from"), "{}\n{}", told.out, told.err);
+    site.run(&["archive", "repair", "-a", "disk"]).exits(0);
 }
