@@ -1,6 +1,8 @@
-//! Measures what users wait for: how long a site stands still, how long a set takes, how much memory. Run through
+//! Measures what users wait for: how long a site stands still, how long a set takes, how much memory, and
+//! what the archive takes beside other programs. Run through
 //! `cargo xtask bench`; prints Markdown for `docs/benchmarks.md`.
 
+mod archive;
 mod capture;
 mod changer;
 mod freeze;
@@ -44,6 +46,20 @@ enum What {
         #[arg(long, default_value_t = 1_000_000)]
         many: u64,
     },
+    /// The archive beside restic, rustic and borg
+    Archive {
+        /// Which data; all where nothing is said
+        #[arg(long, value_delimiter = ',')]
+        rows: Vec<archive::Row>,
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+        /// A tenth of the data
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Does one thing with one archive (started by `archive`)
+    #[command(hide = true)]
+    Drive { act: String, address: String, path: Option<PathBuf> },
     /// Rewrites files of a tree all the time (started by `freeze`)
     #[command(hide = true)]
     Change { tree: PathBuf, files: u64, rate: u64, stall: PathBuf },
@@ -53,6 +69,8 @@ fn main() {
     match Arguments::parse().what {
         What::Freeze { runs, files, only, scale } => freeze::measure(runs, files, only.as_deref(), scale),
         What::Capture { runs, files, many } => capture::measure(runs, files, many),
+        What::Archive { rows, runs, quick } => archive::measure(&rows, runs, quick),
+        What::Drive { act, address, path } => archive::drive(&act, &address, path.as_deref()),
         What::Change { tree, files, rate, stall } => changer::change(&tree, files, rate, &stall),
     }
 }
