@@ -26,7 +26,9 @@ impl Watcher for Notes {
 const AT_ONCE: Duration = Duration::ZERO;
 
 fn lock_count(folder: &Path) -> usize {
-    std::fs::read_dir(folder.join("locks")).unwrap().count()
+    // Restic writes under another, longer name first.
+    let is_lock = |entry: &std::fs::DirEntry| entry.file_name().len() == 64;
+    std::fs::read_dir(folder.join("locks")).unwrap().flatten().filter(is_lock).count()
 }
 
 fn until_locked(folder: &Path) {

@@ -7,6 +7,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use acts::{Act, ActStore, Verdict};
 use stillpoint_model::ErrorKind;
@@ -170,16 +171,17 @@ fn a_save_that_is_killed_at_any_act_leaves_a_good_archive() {
 }
 
 /// Cancels after so many bytes.
-struct CancelAfter(std::sync::atomic::AtomicU64);
+struct CancelAfter(AtomicU64);
 
 impl Watcher for CancelAfter {
     fn advance(&self, done: stillpoint_repository::Amount) {
-        let left = self.0.load(std::sync::atomic::Ordering::SeqCst);
-        self.0.store(left.saturating_sub(done.bytes), std::sync::atomic::Ordering::SeqCst);
+        // Several threads tell.
+        let less = |left: u64| Some(left.saturating_sub(done.bytes));
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).unwrap();
     }
 
     fn is_cancelled(&self) -> bool {
-        self.0.load(std::sync::atomic::Ordering::SeqCst) == 0
+        self.0.load(Ordering::SeqCst) == 0
     }
 }
 
