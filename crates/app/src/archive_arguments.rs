@@ -41,6 +41,8 @@ pub enum ArchiveVerb {
     /// What is restored of a whole version is a backup set: `stillpoint recover` brings the site back from it. An interrupted
     /// restore goes on where it stopped when the same command is given again.
     Restore(RestoreArguments),
+    /// Show the versions as folders, read-only, until Ctrl-C
+    Mount(MountArguments),
     /// Let versions go: those that no rule of the archive keeps, or those that are named
     Forget(ForgetArguments),
     /// Remove the data that no version needs any more
@@ -243,6 +245,16 @@ pub struct RepairArguments {
     /// Take lost content from the files in this folder, such as a backup set or the site itself
     #[arg(long, value_name = "FOLDER")]
     pub folder: Vec<PathBuf>,
+}
+
+/// Arguments of `archive mount`.
+#[derive(Debug, Args)]
+pub struct MountArguments {
+    /// An existing folder
+    pub folder: PathBuf,
+    /// Let other users look in, too, as far as modes and owners of what is there let them
+    #[arg(long)]
+    pub for_all: bool,
 }
 
 /// Verbs of `archive key`.

@@ -1,5 +1,7 @@
 //! A mounted archive shows what was saved. Needs root and the kernel's FUSE.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[path = "../../repository/tests/support/restic_repository.rs"]
 mod restic;
 #[path = "../../repository/tests/support/sample.rs"]

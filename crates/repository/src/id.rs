@@ -71,21 +71,35 @@ impl fmt::Debug for Id {
 #[error("not a name of 64 hexadecimal digits")]
 pub struct NotAnId;
 
+/// What stands in [`DIGIT`] for a byte that is no digit. No combination of digits has its bits.
+const NO_DIGIT: u8 = 0xff;
+
+/// The value of each lower-case hexadecimal digit: an index of a million blobs has a hundred million.
+const DIGIT: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
+
 impl FromStr for Id {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, NotAnId> {
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Ok(byte - b'0'),
-            b'a'..=b'f' => Ok(byte - b'a' + 10),
-            _ => Err(NotAnId),
-        };
         if text.len() != 64 {
             return Err(NotAnId);
         }
-        let mut bytes = [0; 32];
+        let (mut bytes, mut all) = ([0; 32], 0);
         for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+            let (high, low) = (DIGIT[usize::from(pair[0])], DIGIT[usize::from(pair[1])]);
+            all |= high | low;
+            *byte = high << 4 | low & 15;
+        }
+        if all == NO_DIGIT {
+            return Err(NotAnId);
         }
         Ok(Self(bytes))
     }

@@ -101,7 +101,32 @@ pub(crate) struct Index {
     packs: Vec<Id>,
     data: Vec<Slot>,
     trees: Vec<Slot>,
+    /// Where names that begin with certain bits begin among the slots: look-ups start close to what they look for.
+    data_begins: Vec<u32>,
+    tree_begins: Vec<u32>,
     files: Vec<Id>,
+}
+
+/// About so many slots begin with the same bits.
+const SLOTS_PER_BEGIN: usize = 8;
+
+/// The first so many bits of a name.
+fn first_bits(id: &Id, bits: u32) -> usize {
+    let first = id.as_bytes().first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+    // Not a shift by 32, which there is none.
+    (first.checked_shr(32 - bits).unwrap_or(0)) as usize
+}
+
+/// Where the names begin that have the same first bits, for a number of bits that suits so many sorted slots; and the end.
+fn begins_of(slots: &[Slot]) -> Vec<u32> {
+    let bits = (slots.len() / SLOTS_PER_BEGIN).checked_ilog2().unwrap_or(0).min(24);
+    let mut begins = Vec::with_capacity((1 << bits) + 1);
+    for (at, slot) in slots.iter().enumerate() {
+        let at = u32::try_from(at).unwrap_or(u32::MAX);
+        begins.resize(begins.len().max(first_bits(&slot.id, bits) + 1), at);
+    }
+    begins.resize((1 << bits) + 1, u32::try_from(slots.len()).unwrap_or(u32::MAX));
+    begins
 }
 
 impl Index {
@@ -191,6 +216,7 @@ impl Index {
             slots.sort_unstable_by_key(|slot| (slot.id, slot.pack, slot.offset));
             slots.shrink_to_fit();
         }
+        (self.data_begins, self.tree_begins) = (begins_of(&self.data), begins_of(&self.trees));
     }
 
     fn slots(&self, kind: BlobKind) -> &[Slot] {
@@ -208,7 +234,15 @@ impl Index {
 
     /// The number of the first slot of this blob, or where it would be.
     fn first(&self, kind: BlobKind, id: &Id) -> usize {
-        self.slots(kind).partition_point(|slot| slot.id < *id)
+        let (slots, begins) = match kind {
+            BlobKind::Data => (&self.data, &self.data_begins),
+            BlobKind::Tree => (&self.trees, &self.tree_begins),
+        };
+        let bits = begins.len().saturating_sub(1).checked_ilog2().unwrap_or(0);
+        let at = first_bits(id, bits);
+        let begin = begins.get(at).map_or(0, |begin| *begin as usize);
+        let end = begins.get(at + 1).map_or(slots.len(), |end| *end as usize);
+        begin + slots[begin..end].partition_point(|slot| slot.id < *id)
     }
 
     /// Where a blob lies: at several places when it was stored more than once.
@@ -293,6 +327,29 @@ mod tests {
         assert!(index.has(BlobKind::Data, &Id::of(&[2])) && !index.has(BlobKind::Data, &Id::of(&[3])));
         assert_eq!((index.count(BlobKind::Data), index.count(BlobKind::Tree)), (3, 1));
         assert_eq!(index.plain_bytes(BlobKind::Data, &Id::of(&[1])), Some(68));
+    }
+
+    #[test]
+    fn among_many_blobs_each_is_found_and_nothing_else() {
+        for count in [0_u32, 1, 7, 8, 16, 1000, 30_000] {
+            let mut index = Index::default();
+            let blobs = (0..count).map(|number| {
+                let id = Id::of(&number.to_le_bytes());
+                PackedBlob { kind: BlobKind::Data, id, offset: number * 100, length: 100, uncompressed: 0 }
+            });
+            index.add_pack(Id::of(b"pack"), blobs).unwrap();
+            index.sort();
+            for number in 0..count {
+                let found: Vec<u32> = index
+                    .find(BlobKind::Data, &Id::of(&number.to_le_bytes()))
+                    .map(|location| location.blob.offset)
+                    .collect();
+                assert_eq!(found, [number * 100]);
+            }
+            let others = (count..count + 1000).map(|number| Id::of(&number.to_le_bytes()));
+            let edges = [Id::from_bytes([0; 32]), Id::from_bytes([255; 32])];
+            assert!(!others.chain(edges).any(|id| index.has(BlobKind::Data, &id)));
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Pair {
         at
     }
 
-    fn from_other(&self, at: &Path) -> RepairReport {
+    fn healed_from(&self, at: &Path) -> RepairReport {
         repair(&open(at), &[HealSource::Archive(&self.other)], AT_ONCE, &Unwatched).unwrap()
     }
 
@@ -85,7 +85,7 @@ const HARMS: [Harm; 4] = [
 fn what_is_good_is_left_alone() {
     let pair = Pair::new(2);
     let at = pair.victim();
-    let report = pair.from_other(&at);
+    let report = pair.healed_from(&at);
     assert!(is_healed(&report) && report.files_removed + report.blobs_healed + report.blobs_salvaged == 0);
     assert_eq!(files(&at, "data"), files(&pair.archive.path(), "data"));
 }
@@ -112,7 +112,7 @@ fn damaged_packs_are_healed_from_another_archive() {
             let at = pair.victim();
             let victim = at.join(pack.strip_prefix(pair.archive.path()).unwrap());
             harm_it(&victim);
-            let report = pair.from_other(&at);
+            let report = pair.healed_from(&at);
             let what = format!("pack {number}, {harm}: {report:?}");
             assert!(is_healed(&report) && !victim.exists(), "{what}");
             assert!(is_good(&at), "{what}");
@@ -128,7 +128,7 @@ fn all_packs_at_once_are_healed_from_another_archive() {
     let pair = Pair::new(2);
     let at = pair.victim();
     packs(&at).iter().for_each(|pack| std::fs::remove_file(pack).unwrap());
-    let report = pair.from_other(&at);
+    let report = pair.healed_from(&at);
     assert!(is_healed(&report) && report.blobs_healed > 20, "{report:?}");
     pair.judge(&at, "nothing was left");
 }
@@ -161,7 +161,7 @@ fn what_is_good_in_a_damaged_pack_is_salvaged_and_the_rest_waits_for_another_try
     assert!(report.blobs_salvaged == 7 && report.unhealed.len() == 1 && victim.exists(), "{report:?}");
     let again = repair(&open(&at), &[], AT_ONCE, &Unwatched).unwrap();
     assert!(again.blobs_salvaged == 0 && again.unhealed.len() == 1, "salvaged twice: {again:?}");
-    let report = pair.from_other(&at);
+    let report = pair.healed_from(&at);
     assert!(is_healed(&report) && report.blobs_healed == 1 && !victim.exists(), "{report:?}");
     pair.judge(&at, "in the end");
     prune(&open(&at), &PruneOptions { wait: AT_ONCE, ..PruneOptions::default() }, &Unwatched).unwrap();
@@ -179,7 +179,7 @@ fn a_damaged_version_file_comes_back_from_another_archive() {
         report.damaged_files.len() == 1 && report.damaged_files[0].contains(&id.to_string()),
         "{report:?}"
     );
-    let report = pair.from_other(&at);
+    let report = pair.healed_from(&at);
     assert!(is_healed(&report) && report.versions_healed == 1, "{report:?}");
     let versions = open(&at).snapshots().unwrap();
     assert_eq!((versions.len(), versions[0].1.original), (2, Some(id)));
@@ -194,10 +194,10 @@ fn a_repair_heals_beside_a_backup_and_removes_when_nobody_is_at_work() {
     let victim = packs(&at).swap_remove(0);
     flip(&victim, 100);
     let at_work = RepositoryLock::shared(&open(&at), AT_ONCE, &Unwatched).unwrap();
-    let report = pair.from_other(&at);
+    let report = pair.healed_from(&at);
     assert!(report.postponed.is_some() && report.blobs_healed == 1 && victim.exists(), "{report:?}");
     drop(at_work);
-    let report = pair.from_other(&at);
+    let report = pair.healed_from(&at);
     assert!(is_healed(&report) && report.blobs_healed == 0 && !victim.exists(), "{report:?}");
     pair.judge(&at, "at last");
 }
@@ -233,7 +233,7 @@ fn a_repair_that_fails_at_any_act_is_finished_by_the_next() {
             return;
         }
         result.unwrap_err();
-        let report = pair.from_other(&at);
+        let report = pair.healed_from(&at);
         assert!(is_healed(&report) && is_good(&at), "{nth}: {report:?}");
         pair.judge(&at, &format!("after act {nth}"));
     }

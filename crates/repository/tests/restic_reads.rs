@@ -1,5 +1,7 @@
 //! What stock restic wrote, looked at by us.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[path = "support/restic_repository.rs"]
 mod restic;
 

@@ -1,5 +1,7 @@
 //! What comes out of the archive is what went in.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[path = "support/restic_repository.rs"]
 mod restic;
 #[path = "support/sample.rs"]

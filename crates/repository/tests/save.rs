@@ -1,5 +1,7 @@
 //! What we save, stock restic finds good and brings back equal.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::io::Read;

@@ -1,5 +1,7 @@
 //! However a save ends, what was in the archive stays good, and the next save is good.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[path = "support/acts.rs"]
 mod acts;
 mod support;
@@ -100,7 +102,7 @@ fn fail_everywhere(verdict: Verdict, lasting: bool) {
         let is_last = saved.is_ok();
         if let Err(error) = saved {
             assert_eq!(error.kind, ErrorKind::Environment, "{what}: {error}");
-            assert_eq!(error.store.is_some(), true, "{what}: what the store said is told: {error}");
+            assert!(error.store.is_some(), "{what}: what the store said is told: {error}");
         }
         // A snapshot that was stored although the answer got lost is a version, and a whole one.
         let found = open(&archive).snapshots().unwrap().len();

@@ -4,6 +4,7 @@ mod copy;
 mod keys;
 mod look;
 mod make;
+mod mount;
 mod repair;
 mod restore;
 mod retain;
@@ -42,6 +43,7 @@ pub fn archive(common: &Common, own: &ArchiveArguments) -> Answer {
         ArchiveVerb::Diff(own) => look::diff(&call, own),
         ArchiveVerb::Dump(own) => look::dump(&call, own),
         ArchiveVerb::Restore(own) => restore::restore(&call, own),
+        ArchiveVerb::Mount(own) => mount::mount(&call, own),
         ArchiveVerb::Forget(own) => retain::forget(&call, own),
         ArchiveVerb::Prune(own) => retain::prune(&call, own),
         ArchiveVerb::Hold { id } => retain::hold(&call, id, true),

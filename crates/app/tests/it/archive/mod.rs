@@ -4,6 +4,7 @@ mod care;
 mod direct;
 mod keys;
 mod look;
+mod mount;
 mod retain;
 mod save;
 

@@ -57,7 +57,7 @@ pub fn drive(act: &str, address: &str, path: Option<&Path>) {
             assert!(report.postponed.is_none(), "prune: {report:?}");
         }
         "size" => println!("{}", size(&existing(address))),
-        _ => panic!("{act}: what is that?"),
+        _ => unreachable!("{act}: what is that?"),
     }
 }
 

@@ -171,6 +171,6 @@ fn index(results: &mut Results, top: &Path, blobs: u64) {
 
 fn require_room(top: &Path, mebibytes: u64) {
     let room = rustix::fs::statvfs(top).expect("look at the disk");
-    let free = room.f_bavail * room.f_frsize >> 20;
+    let free = (room.f_bavail * room.f_frsize) >> 20;
     assert!(free > mebibytes, "{} has {free} MiB free, and this needs {mebibytes}", top.display());
 }
