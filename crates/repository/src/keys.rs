@@ -31,8 +31,12 @@ struct Cost {
 /// A key file as it lies in the store, in clear text but for `data`.
 #[derive(Serialize, Deserialize)]
 struct KeyFile {
+    // rustic writes none of these.
+    #[serde(default)]
     created: Moment,
+    #[serde(default)]
     username: String,
+    #[serde(default)]
     hostname: String,
     kdf: String,
     #[serde(rename = "N")]
@@ -203,4 +207,29 @@ pub(crate) fn list(store: &dyn Store, current: Id) -> Result<Vec<KeyFacts>, Repo
     }
     keys.sort_by_key(|key| (key.created, key.id));
     Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    #[test]
+    fn a_key_that_does_not_say_who_made_it_opens_all_the_same() {
+        let (store, password) = (MemoryStore::default(), Secret::new(b"password".to_vec()));
+        let master = CipherKey::random().unwrap();
+        let id = add(&store, &master, &password, "label").unwrap();
+        let content = store.read(FileName::Of(FileKind::Key, id), None).unwrap();
+        let mut file: serde_json::Value = serde_json::from_slice(&content).unwrap();
+        for field in ["created", "username", "hostname"] {
+            assert!(file.as_object_mut().unwrap().remove(field).is_some());
+        }
+        let content = serde_json::to_vec(&file).unwrap();
+        let other = MemoryStore::default();
+        let id = Id::of(&content);
+        other.write_new(FileName::Of(FileKind::Key, id), &content).unwrap();
+        let (opened, key) = unlock(&other, &password).unwrap();
+        assert_eq!((opened, key.encrypt), (id, master.encrypt));
+        assert_eq!(list(&other, id).unwrap()[0].created, Moment::default());
+    }
 }

@@ -73,15 +73,21 @@ pub struct Node {
     /// Go's `os.FileMode`: permission bits and, far above them, the kind.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub mode: u32,
-    /// Modification time.
+    /// Modification time. This and what follows up to the group are missing where rustic wrote the folders above what it saved,
+    /// and streams.
+    #[serde(default)]
     pub mtime: Moment,
     /// Access time. What we write has the modification time here.
+    #[serde(default)]
     pub atime: Moment,
     /// Change time of the original.
+    #[serde(default)]
     pub ctime: Moment,
     /// Owner.
+    #[serde(default)]
     pub uid: u32,
     /// Group.
+    #[serde(default)]
     pub gid: u32,
     /// Name of the owner, when known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -357,6 +363,14 @@ mod tests {
             assert_eq!(back.name, b"na\xffme");
             assert_eq!(back.to_entry(entry.path.clone()).unwrap(), entry);
         }
+    }
+
+    #[test]
+    fn a_node_with_nothing_but_a_name_and_content_is_read() {
+        let text = r#"{"name":"stream","type":"file","content":[]}"#;
+        let node: Node = serde_json::from_str(text).unwrap();
+        assert_eq!((node.mtime, node.uid, node.size), (Moment::default(), 0, 0));
+        assert_eq!(Moment::default().to_file(), Timestamp::default());
     }
 
     #[test]
