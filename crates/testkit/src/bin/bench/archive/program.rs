@@ -251,7 +251,9 @@ impl Bench {
             (Program::Restic | Program::ResticNoCache, Data::Stream(_)) => {
                 self.restic(&["dump", "latest", "/stream"])
             }
-            (Program::Rustic, Data::Tree(_) | Data::Archive) => self.act(&["restore", "latest"]).arg(target),
+            (Program::Rustic, Data::Tree(_) | Data::Archive) => {
+                self.act(&["restore", "latest", "--sparse", "by-content"]).arg(target)
+            }
             (Program::Rustic, Data::Stream(_)) => self.act(&["dump", "latest:stream"]),
             (Program::Borg, Data::Tree(_) | Data::Archive) => {
                 self.act(&["extract", "--sparse", &archive]).within(&target)
