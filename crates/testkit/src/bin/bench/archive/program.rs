@@ -226,7 +226,8 @@ impl Bench {
             }
             (Program::Rustic, Data::Tree(tree)) => self.act(&["backup", "."]).within(tree),
             (Program::Rustic, Data::Stream(file)) => {
-                self.act(&["backup", "--stdin-filename", "stream", "-"]).fed(file)
+                // Without it, it takes every stream after the first for unchanged and does not read it.
+                self.act(&["backup", "--force", "--stdin-filename", "stream", "-"]).fed(file)
             }
             (Program::Borg, Data::Tree(tree)) => {
                 self.act(&["create", "--compression", "zstd,3", &archive, "."]).within(tree)
