@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use super::drive::PASSWORD;
 use super::timed::{Act, Usage};
 use stillpoint_testkit::servers::SeaweedFs;
+use stillpoint_testkit::{Filesystem, LoopMount};
+
+/// The size of the file system that is restored to; it has an inode for each 16 KiB. Only what is written takes room.
+const TARGET_MIB: u64 = 16 << 10;
 
 /// Who does it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +63,7 @@ pub enum Data<'d> {
 /// One program and its repository.
 pub struct Bench {
     pub program: Program,
-    /// For the repository, caches and the target of the restore.
+    /// For the repository and caches.
     folder: PathBuf,
     /// Where the repository is, in the program's own words.
     address: String,
@@ -121,11 +125,6 @@ impl Bench {
         Self { program, folder, address, plain, versions: 0 }
     }
 
-    /// An empty folder to restore into.
-    fn target(&self) -> PathBuf {
-        self.folder.join("restored")
-    }
-
     fn act(&self, arguments: &[&str]) -> Act {
         let path = self.program.path().expect("the program is there");
         let mut act = Act::new(&path, arguments, &self.folder);
@@ -180,10 +179,10 @@ impl Bench {
     }
 
     /// How a step is done.
-    fn prepare(&mut self, step: Step, data: Data<'_>) -> Act {
+    fn prepare(&mut self, step: Step, data: Data<'_>, target: &Path) -> Act {
         match step {
             Step::First | Step::Unchanged | Step::Changed => self.save(data),
-            Step::Restore => self.restore(data),
+            Step::Restore => self.restore(data, target),
             Step::Verify => match self.program {
                 Program::Ours => self.ours("verify"),
                 Program::Restic | Program::ResticNoCache => self.restic(&["check", "--read-data"]),
@@ -239,9 +238,7 @@ impl Bench {
         }
     }
 
-    fn restore(&self, data: Data<'_>) -> Act {
-        let target = self.target();
-        std::fs::create_dir(&target).expect("create the target");
+    fn restore(&self, data: Data<'_>, target: &Path) -> Act {
         let archive = format!("::version-{}", self.versions);
         match (self.program, data) {
             (Program::Ours, Data::Tree(_) | Data::Archive) => self.ours("restore").arg(target),
@@ -263,18 +260,23 @@ impl Bench {
         }
     }
 
-    /// Measures one step. What was restored is looked at, and removed.
+    /// Measures one step. What was restored is looked at. It goes to a file system of its own, which is new each time: for
+    /// minutes after a removal ext4 looks for free inodes among those that were just freed.
     pub fn measure(&mut self, step: Step, data: Data<'_>) -> Result<Usage, String> {
-        let usage = self.prepare(step, data).measure(&self.folder);
-        if step == Step::Restore {
-            let restored = self.target();
-            if let (Ok(_), Data::Tree(tree)) = (&usage, data) {
-                let (wanted, there) = (super::data::amount(tree), super::data::amount(&restored));
-                assert_eq!(wanted, there, "{} restored something else", self.program.name());
-            }
-            std::fs::remove_dir_all(restored).expect("remove what was restored");
+        if step != Step::Restore || matches!(data, Data::Stream(_)) {
+            let act = self.prepare(step, data, &self.folder.clone());
+            return act.measure(&self.folder);
         }
-        usage
+        let mount = LoopMount::new(Filesystem::Ext4, TARGET_MIB);
+        mount.bypass_cache();
+        let target = mount.path().join("restored");
+        std::fs::create_dir(&target).expect("create the target");
+        let usage = self.prepare(step, data, &target).measure(&self.folder)?;
+        if let Data::Tree(tree) = data {
+            let (wanted, there) = (super::data::amount(tree), super::data::amount(&target));
+            assert_eq!(wanted, there, "{} restored something else", self.program.name());
+        }
+        Ok(usage)
     }
 
     /// Bytes of the repository.
