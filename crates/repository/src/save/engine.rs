@@ -31,7 +31,7 @@ pub(crate) struct Counters {
 
 pub(crate) struct Engine {
     pub repository: Repository,
-    pub index: Index,
+    pub index: Arc<Index>,
     pub chunker: Chunker,
     pub watcher: Arc<dyn Watcher>,
     pub counters: Counters,
@@ -53,7 +53,7 @@ impl Engine {
             chunker: Chunker::new(repository.polynomial()),
             uploader: Uploader::start(repository)?,
             repository: repository.clone(),
-            index,
+            index: Arc::new(index),
             watcher,
             counters: Counters::default(),
             new_data: Mutex::default(),

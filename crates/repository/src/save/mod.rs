@@ -37,6 +37,7 @@ use crate::node::Node;
 use crate::repository::Repository;
 use crate::snapshot::{Snapshot, Summary};
 use crate::time::Moment;
+use crate::trees::TreeReader;
 use crate::watch::Watcher;
 use engine::{Engine, Job};
 use upload::{lock, spawn};
@@ -172,15 +173,12 @@ impl Saver {
         let (_, parent) = self.parent.as_ref()?;
         let path = parent.paths.first()?.trim_start_matches('/');
         let names = path.split('/').map(str::as_bytes).chain(at.as_bytes().split(|byte| *byte == b'/'));
-        let mut nodes = parent::load(&self.engine, &parent.tree)?;
-        let mut found: Option<Node> = None;
+        let mut reader = TreeReader::new(self.engine.repository.clone(), Arc::clone(&self.engine.index));
+        let (mut folder, mut found) = (Some(parent.tree), None);
         for name in names.filter(|name| !name.is_empty()) {
-            if let Some(folder) = &found {
-                nodes = parent::load(&self.engine, &folder.subtree?)?;
-            }
-            found = nodes.into_iter().find(|node| node.name == name);
-            nodes = Vec::new();
-            found.as_ref()?;
+            let node = reader.node(&folder?, name).ok()??;
+            folder = node.subtree;
+            found = Some(node);
         }
         found
     }

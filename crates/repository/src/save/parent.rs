@@ -1,64 +1,68 @@
 //! What the version before says of a file: when it did not change, its content is not read again.
 
+use std::iter::Peekable;
+use std::sync::Arc;
+
 use stillpoint_tree::{Entry, Kind, RelPath};
 
 use super::engine::Engine;
 use crate::blob::BlobKind;
-use crate::id::Id;
-use crate::node::{Node, NodeKind, Tree};
+use crate::node::{Node, NodeKind};
 use crate::time::Moment;
+use crate::trees::{Nodes, TreeReader};
 
 /// A folder of the version before.
 struct Folder {
     path: RelPath,
-    nodes: std::vec::IntoIter<Node>,
+    nodes: Peekable<Nodes>,
 }
 
-/// Goes through a version beside a save, in the same order.
+/// Goes through a version beside a save, in the same order. What of it cannot be read is simply saved again.
 pub(crate) struct ParentCursor {
     /// Where it begins.
     top: Option<Node>,
     open: Vec<Folder>,
+    reader: TreeReader,
 }
 
 impl ParentCursor {
     /// Beside the part whose top was this node.
-    pub fn new(top: Option<Node>) -> Self {
-        Self { top, open: Vec::new() }
+    pub fn new(engine: &Engine, top: Option<Node>) -> Self {
+        let reader = TreeReader::new(engine.repository.clone(), Arc::clone(&engine.index));
+        Self { top, open: Vec::new(), reader }
     }
 
     /// What is at `path`, which comes after all that was asked for before.
-    pub fn find(&mut self, engine: &Engine, path: &RelPath) -> Option<Node> {
+    pub fn find(&mut self, path: &RelPath) -> Option<Node> {
         if path.is_top() {
             let top = self.top.take()?;
-            self.enter(engine, &top, path);
+            self.enter(&top, path);
             return Some(top);
         }
         let parent = path.parent()?;
         while !lies_in(path, &self.open.last()?.path) {
             self.open.pop();
         }
-        if self.open.last()?.path != parent {
+        let folder = self.open.last_mut()?;
+        if folder.path != parent {
             // The folder is new.
             return None;
         }
         let name = path.as_bytes().rsplit(|byte| *byte == b'/').next()?;
-        let folder = self.open.last_mut()?;
-        let rest = folder.nodes.as_slice();
-        let before = rest.iter().take_while(|node| node.name.as_slice() < name).count();
-        if before > 0 {
-            folder.nodes.nth(before - 1);
-        }
-        let found = folder.nodes.next_if(|node| node.name == name)?;
-        self.enter(engine, &found, path);
+        let comes_before =
+            |node: &Result<Node, String>| node.as_ref().is_ok_and(|node| node.name.as_slice() < name);
+        while folder.nodes.next_if(comes_before).is_some() {}
+        let is_it = |node: &Result<Node, String>| node.as_ref().is_ok_and(|node| node.name == name);
+        let found = folder.nodes.next_if(is_it)?.ok()?;
+        self.enter(&found, path);
         Some(found)
     }
 
-    fn enter(&mut self, engine: &Engine, node: &Node, path: &RelPath) {
-        if let (NodeKind::Dir, Some(id)) = (node.kind, &node.subtree) {
-            // What cannot be read is simply saved again.
-            let nodes = load(engine, id).unwrap_or_default();
-            self.open.push(Folder { path: path.clone(), nodes: nodes.into_iter() });
+    fn enter(&mut self, node: &Node, path: &RelPath) {
+        if let (NodeKind::Dir, Some(id)) = (node.kind, &node.subtree)
+            && let Ok(nodes) = self.reader.nodes(id)
+        {
+            self.open.push(Folder { path: path.clone(), nodes: nodes.peekable() });
         }
     }
 }
@@ -66,23 +70,6 @@ impl ParentCursor {
 fn lies_in(path: &RelPath, folder: &RelPath) -> bool {
     folder.is_top()
         || path.as_bytes().strip_prefix(folder.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
-}
-
-trait NextIf {
-    fn next_if(&mut self, wanted: impl FnOnce(&Node) -> bool) -> Option<Node>;
-}
-
-impl NextIf for std::vec::IntoIter<Node> {
-    fn next_if(&mut self, wanted: impl FnOnce(&Node) -> bool) -> Option<Node> {
-        if self.as_slice().first().is_some_and(wanted) { self.next() } else { None }
-    }
-}
-
-/// The nodes of a folder.
-pub(crate) fn load(engine: &Engine, id: &Id) -> Option<Vec<Node>> {
-    let plain = engine.repository.read_blob(&engine.index, BlobKind::Tree, id).ok()?;
-    let tree: Tree = serde_json::from_slice(&plain).ok()?;
-    Some(tree.nodes)
 }
 
 /// Whether a file is as it was, without reading it: its change time, which no program can set, its inode, size and

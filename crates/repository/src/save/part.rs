@@ -90,7 +90,7 @@ impl Part {
             builder: Some(builder),
             batch: Vec::new(),
             batch_bytes: 0,
-            parent: ParentCursor::new(parent),
+            parent: ParentCursor::new(engine, parent),
             name: at.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec(),
             registered,
             buffer: Vec::new(),
@@ -117,7 +117,7 @@ impl Part {
             _ => &self.name,
         };
         let node = Node::of_entry(entry, name);
-        let before = self.parent.find(&self.engine, &path);
+        let before = self.parent.find(&path);
         let hash_before = self.known.as_mut().and_then(|known| known.find(entry));
         let record = self.recording.then(|| Box::new(entry.clone()));
         let mut placed = Placed { node, has_more_names, record };
