@@ -34,13 +34,18 @@ pub(crate) struct IndexedBlob {
     pub kind: BlobKind,
     pub offset: u32,
     pub length: u32,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, deserialize_with = "none_is_zero", skip_serializing_if = "is_zero")]
     pub uncompressed_length: u32,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_zero(value: &u32) -> bool {
     *value == 0
+}
+
+/// rustic writes `null` for what is not compressed.
+fn none_is_zero<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    Option::<u32>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// Go writes an empty list as `null`.
@@ -376,5 +381,8 @@ mod tests {
         assert_eq!(file.packs[0].blobs[0].uncompressed_length, 112);
         assert!(file.packs[1].blobs.is_empty());
         assert!(serde_json::from_str::<IndexFile>(r#"{"packs":null}"#).unwrap().packs.is_empty());
+        let by_rustic = text.replace(r#""uncompressed_length":112"#, r#""uncompressed_length":null"#);
+        let file: IndexFile = serde_json::from_str(&by_rustic).unwrap();
+        assert_eq!(file.packs[0].blobs[0].uncompressed_length, 0);
     }
 }

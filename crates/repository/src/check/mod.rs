@@ -222,7 +222,7 @@ fn note_use(index: &Index, used: &Used, report: &mut CheckReport) {
             report.notes.push(format!("{count} {what}"));
         }
     };
-    note(unused, "blobs are needed by no version; a prune removes them");
+    note(unused, "blobs are needed by no version; a prune removes them once they are worth the work");
     note(again, "blobs lie in more than one place; a prune removes what is too much");
 }
 
