@@ -1,6 +1,6 @@
 //! What all parts of one save share: what is stored already, the threads that work, and what went wrong first.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -36,8 +36,9 @@ pub(crate) struct Engine {
     pub watcher: Arc<dyn Watcher>,
     pub counters: Counters,
     pub uploader: Uploader,
-    new_data: Mutex<HashSet<Id>>,
-    new_trees: Mutex<HashSet<Id>>,
+    /// Sets that grow in small steps: a hash table of a million names takes half as much again whenever it grows.
+    new_data: Mutex<BTreeSet<Id>>,
+    new_trees: Mutex<BTreeSet<Id>>,
     failed: Mutex<Option<RepositoryError>>,
     /// Packs that nobody fills at the moment.
     idle: Mutex<Vec<OpenPack>>,

@@ -254,7 +254,7 @@ impl Bench {
             }
             (Program::Rustic, Data::Stream(_)) => self.act(&["dump", "latest:stream"]),
             (Program::Borg, Data::Tree(_) | Data::Archive) => {
-                self.act(&["extract", "--sparse", &archive]).within(&target)
+                self.act(&["extract", "--sparse", &archive]).within(target)
             }
             (Program::Borg, Data::Stream(_)) => self.act(&["extract", "--stdout", &archive]),
         }
