@@ -495,6 +495,10 @@ fn a_draft_has_the_units_of_the_site_and_is_a_site_that_can_be_backed_up() {
     let units: Vec<&str> = text.lines().filter(|line| line.starts_with("unit = ")).collect();
     assert_eq!(units, ["unit = \"ledger.service\"", "unit = \"my-app@1.service\""], "{text}");
     assert!(text.contains("path = \"/srv/site/ledger.db\"") && text.contains("# An application"), "{text}");
+    // How full the disk below the machine is, is not asked here.
+    let roomy = text.replacen("[task]\n", "[task]\nkeep_free_percent = 0\n", 1);
+    assert_ne!(roomy, text, "{text}");
+    std::fs::write(site.machine.outside("/etc/stillpoint/draft.toml"), roomy).unwrap();
     let planned = site.run("", &["--config", "/etc/stillpoint/draft.toml", "backup", "--dry-run"]);
     assert_eq!(planned.finished.code, Some(0), "{:#?}", planned.finished);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use stillpoint::Arguments;
 
 /// Flags of other programs that documents may show.
-const FOREIGN: &[&str] = &["--release", "--unfreeze"];
+const FOREIGN: &[&str] = &["--append-only", "--password-file", "--release", "--unfreeze"];
 
 fn known() -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut flags, mut verbs) = (BTreeSet::new(), BTreeSet::new());
