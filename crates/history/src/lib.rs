@@ -1,0 +1,1 @@
+//! What happened, kept: runs, status messages, alerts and people, in one SQLite file.

@@ -1,0 +1,1 @@
+//! The service: schedule, queue, alerts, console and API over the same facts.
