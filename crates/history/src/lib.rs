@@ -1,1 +1,18 @@
-//! What happened, kept: runs, status messages, alerts and people, in one SQLite file.
+//! What happened, kept: runs, status messages, alerts and people, in one SQLite file for each site.
+//!
+//! The process that does a run records it ([`Recorder`]); everybody else reads ([`History`]).
+
+mod alive;
+mod error;
+mod messages;
+mod recorder;
+mod run;
+mod runs;
+mod store;
+
+pub use error::HistoryError;
+pub use messages::{ComponentStatus, Message, MessageQuery};
+pub use recorder::{Asked, Ending, Recorder};
+pub use run::{PROBLEMS_KEPT_MAX, Run, RunComponent, RunDetails, RunPhase, RunStep, RunVersion, Task};
+pub use runs::RunQuery;
+pub use store::History;

@@ -1,0 +1,113 @@
+-- The history of one site. Times are milliseconds since 1970 in UTC, lengths of time microseconds, sizes bytes.
+
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,          -- the name of the run
+    task TEXT NOT NULL,                 -- backup, verify, retention ...
+    asked_by TEXT NOT NULL,             -- schedule, or who asked
+    attempt INTEGER NOT NULL,           -- 1 for the first try
+    epoch INTEGER,
+    started INTEGER NOT NULL,
+    ended INTEGER,                      -- NULL: under way, or died
+    outcome TEXT,
+    grade TEXT,
+    window_us INTEGER,
+    files INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT 0,
+    problems INTEGER NOT NULL DEFAULT 0,
+    exit_code INTEGER,
+    failure TEXT,
+    hook_failure TEXT,
+    set_path TEXT,
+    free_bytes INTEGER,                 -- of the destination, at the end
+    size_bytes INTEGER
+) STRICT;
+CREATE INDEX runs_by_task ON runs (task, outcome, started);
+CREATE INDEX runs_by_time ON runs (started);
+CREATE INDEX runs_under_way ON runs (name) WHERE ended IS NULL;
+
+CREATE TABLE phases (
+    run INTEGER NOT NULL, number INTEGER NOT NULL, phase TEXT NOT NULL, elapsed_us INTEGER,
+    PRIMARY KEY (run, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE steps (
+    run INTEGER NOT NULL, number INTEGER NOT NULL, component TEXT NOT NULL, step TEXT NOT NULL, level TEXT,
+    elapsed_us INTEGER NOT NULL, error TEXT,
+    PRIMARY KEY (run, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE components (
+    run INTEGER NOT NULL, name TEXT NOT NULL, grade TEXT NOT NULL, files INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    provider TEXT,
+    PRIMARY KEY (run, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE versions (
+    run INTEGER NOT NULL, archive TEXT NOT NULL, version TEXT NOT NULL, epoch INTEGER NOT NULL,
+    added_bytes INTEGER, stored_bytes INTEGER,
+    PRIMARY KEY (run, archive, version)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE problems (
+    run INTEGER NOT NULL, number INTEGER NOT NULL, component TEXT, path TEXT, text TEXT NOT NULL,
+    PRIMARY KEY (run, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY,
+    run INTEGER,                        -- NULL: of the service itself
+    at INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    severity INTEGER NOT NULL,          -- 0 info, 1 warning, 2 error
+    component TEXT,
+    inserts TEXT NOT NULL               -- a JSON list of texts
+) STRICT;
+CREATE INDEX messages_by_run ON messages (run);
+CREATE INDEX messages_by_time ON messages (at);
+CREATE INDEX messages_to_look_at ON messages (severity, id) WHERE severity > 0;
+
+-- What metrics count, also after the rows are let go.
+CREATE TABLE counters (name TEXT NOT NULL, label TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (name, label))
+    STRICT, WITHOUT ROWID;
+
+CREATE TABLE alerts (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,              -- what it is about, such as an archive; may be empty
+    severity TEXT NOT NULL,
+    state TEXT NOT NULL,                -- active, postponed, cleared
+    text TEXT NOT NULL,
+    remedy TEXT NOT NULL,
+    began INTEGER NOT NULL,
+    changed INTEGER NOT NULL,
+    occurrences INTEGER NOT NULL,
+    postponed_until INTEGER,
+    closed_by TEXT,
+    comment TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE UNIQUE INDEX alerts_open ON alerts (kind, subject) WHERE state <> 'cleared';
+CREATE INDEX alerts_by_change ON alerts (changed);
+
+-- What each channel was told of each alert, so that it is told once.
+CREATE TABLE deliveries (
+    id INTEGER PRIMARY KEY, alert INTEGER NOT NULL, channel TEXT NOT NULL, notice TEXT NOT NULL, at INTEGER NOT NULL,
+    error TEXT
+) STRICT;
+CREATE INDEX deliveries_by_alert ON deliveries (alert, channel);
+CREATE TABLE channels (name TEXT PRIMARY KEY, last_good INTEGER, last_failed INTEGER, error TEXT) STRICT, WITHOUT ROWID;
+
+CREATE TABLE people (
+    name TEXT PRIMARY KEY, role TEXT NOT NULL, password TEXT NOT NULL, created INTEGER NOT NULL, last_seen INTEGER
+) STRICT, WITHOUT ROWID;
+-- Secrets are kept as their SHA-256 only.
+CREATE TABLE sessions (
+    secret BLOB PRIMARY KEY, person TEXT NOT NULL, csrf TEXT NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE tokens (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, secret BLOB NOT NULL UNIQUE, role TEXT NOT NULL, person TEXT NOT NULL,
+    created INTEGER NOT NULL, expires INTEGER NOT NULL, last_used INTEGER
+) STRICT;
+CREATE TABLE invitations (secret BLOB PRIMARY KEY, role TEXT NOT NULL, name TEXT, expires INTEGER NOT NULL)
+    STRICT, WITHOUT ROWID;
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY, at INTEGER NOT NULL, person TEXT NOT NULL, address TEXT NOT NULL, action TEXT NOT NULL,
+    subject TEXT NOT NULL, result TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_by_time ON audit (at);
