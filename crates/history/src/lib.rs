@@ -10,6 +10,7 @@ mod run;
 mod runs;
 mod store;
 
+pub use alive::{Follower, under_way};
 pub use error::HistoryError;
 pub use messages::{ComponentStatus, Message, MessageQuery};
 pub use recorder::{Asked, Ending, Recorder};

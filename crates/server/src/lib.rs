@@ -1,1 +1,3 @@
 //! The service: schedule, queue, alerts, console and API over the same facts.
+
+pub mod launcher;
