@@ -1,3 +1,6 @@
 //! The service: schedule, queue, alerts, console and API over the same facts.
 
 pub mod launcher;
+pub mod live;
+pub mod queue;
+pub mod service;

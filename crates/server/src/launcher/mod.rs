@@ -39,7 +39,7 @@ impl LaunchError {
         Self(format!("cannot {what}: {error}"))
     }
 
-    fn text(text: impl Into<String>) -> Self {
+    pub(crate) fn text(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 }
