@@ -219,6 +219,9 @@ pub struct BackupArguments {
     /// Check everything and say what would be done; touch nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Wait while another run holds this site or this machine, instead of giving up
+    #[arg(long, conflicts_with = "dry_run")]
+    pub wait: bool,
 }
 
 /// Arguments of `reconcile`.
