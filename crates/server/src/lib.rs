@@ -3,4 +3,7 @@
 pub mod launcher;
 pub mod live;
 pub mod queue;
+mod serve;
 pub mod service;
+
+pub use serve::{ServeOptions, history_of, serve};
