@@ -4,6 +4,7 @@
 
 mod alive;
 mod error;
+mod marks;
 mod messages;
 mod recorder;
 mod run;

@@ -78,14 +78,15 @@ impl History {
         Ok(newest)
     }
 
-    /// The newest run of a task, however it went.
+    /// The run of a task that was recorded last, however it went and whatever the clock said then.
     ///
     /// # Errors
     ///
     /// When the database fails.
     pub fn last_attempt(&self, task: Task) -> Result<Option<Run>, HistoryError> {
-        let query = RunQuery { task: Some(task), limit: 1, ..RunQuery::default() };
-        Ok(self.runs(&query)?.pop())
+        let text = format!("SELECT {COLUMNS} FROM runs WHERE task = ?1 ORDER BY id DESC LIMIT 1");
+        let connection = self.connection();
+        Ok(connection.prepare_cached(&text)?.query_row([task.as_str()], run_of).optional()?)
     }
 
     /// The run that is under way, if one is.

@@ -67,6 +67,9 @@ CREATE INDEX messages_to_look_at ON messages (severity, id) WHERE severity > 0;
 CREATE TABLE counters (name TEXT NOT NULL, label TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (name, label))
     STRICT, WITHOUT ROWID;
 
+-- What must be remembered: since when something has its value, and what was told already.
+CREATE TABLE marks (name TEXT PRIMARY KEY, value TEXT NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
 CREATE TABLE alerts (
     id INTEGER PRIMARY KEY,
     kind TEXT NOT NULL,

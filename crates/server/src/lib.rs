@@ -3,7 +3,10 @@
 pub mod launcher;
 pub mod live;
 pub mod queue;
+mod scheduler;
 mod serve;
 pub mod service;
+pub mod timetable;
 
+pub use scheduler::steps;
 pub use serve::{ServeOptions, history_of, serve};

@@ -11,11 +11,14 @@ use rustix::fs::{FlockOperation, flock};
 use sd_notify::NotifyState;
 use stillpoint_history::History;
 use stillpoint_model::ErrorKind;
+use stillpoint_model::site_file::OnStop;
+use stillpoint_model::status::id;
 use stillpoint_site::SiteError;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::launcher::{Launcher, Tools};
 use crate::live::{Live, follow_runs};
+use crate::scheduler;
 use crate::service::Service;
 
 /// What the service is given.
@@ -74,6 +77,7 @@ async fn run(options: &ServeOptions) -> Result<(), SiteError> {
         tokio::spawn(follow_runs(service.history.clone(), service.live.clone())),
         tokio::spawn(tell_queue(service.clone())),
         tokio::spawn(watch_site_file(service.clone())),
+        tokio::spawn(scheduler::run(service.clone())),
         tokio::spawn(watchdog()),
     ];
     let worker = {
@@ -84,12 +88,13 @@ async fn run(options: &ServeOptions) -> Result<(), SiteError> {
         })
     };
     notify(&[NotifyState::Ready]);
-    tracing::info!("serving site {}", service.code());
+    service.tell(id::SERVING_BEGAN, &[service.code().as_str(), env!("CARGO_PKG_VERSION")]);
     signals.until_the_end(&service).await;
     stop(&service, worker).await;
     for task in tasks {
         task.abort();
     }
+    service.tell(id::SERVING_ENDED, &[service.code().as_str()]);
     Ok(())
 }
 
@@ -114,11 +119,18 @@ fn after_job(service: &Service, ended: &crate::queue::Ended) {
         }
         Err(why) => {
             let code = service.code();
-            service.tell(stillpoint_model::status::id::SCHEDULED_START_FAILED, &[code.as_str(), why]);
+            service.tell(id::SCHEDULED_START_FAILED, &[code.as_str(), why]);
         }
     }
-    let service = service.clone();
-    tokio::spawn(async move { settle(&service).await });
+    let (service, ended) = (service.clone(), ended.clone());
+    tokio::spawn(async move {
+        settle(&service).await;
+        let recorded =
+            service.with_history(move |history| scheduler::record_unrecorded(history, &ended)).await;
+        if let Err(error) = recorded {
+            tracing::warn!("a task that did not begin could not be recorded: {error}");
+        }
+    });
 }
 
 async fn tell_queue(service: Service) {
@@ -226,7 +238,7 @@ async fn stop(service: &Service, worker: tokio::task::JoinHandle<()>) {
     let running = service.queue.view().running;
     service.queue.close();
     let Some(job) = running else { return };
-    let cancels = true;
+    let cancels = service.site().site.file.schedule.as_ref().is_none_or(|it| it.on_stop == OnStop::Cancel);
     if !cancels && matches!(service.launcher, Launcher::Socket(_)) {
         tracing::info!("the run under way goes on without the service");
         return;

@@ -1,12 +1,12 @@
 //! What all parts of the service share.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use stillpoint_history::History;
 use stillpoint_model::SiteCode;
-use stillpoint_model::status::{MessageId, StatusMessage};
+use stillpoint_model::status::{MessageId, StatusMessage, id};
 use stillpoint_site::{LoadedSite, SiteError};
 use tokio::sync::{broadcast, watch};
 
@@ -37,6 +37,16 @@ pub struct Service {
     /// Who does it.
     pub launcher: Launcher,
     site: watch::Sender<SiteView>,
+    clock_jump: Arc<Mutex<Option<ClockJump>>>,
+}
+
+/// The clock was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockJump {
+    /// When that was seen, by the new time.
+    pub at: Timestamp,
+    /// By how much; negative for back.
+    pub by: SignedDuration,
 }
 
 impl Service {
@@ -57,6 +67,7 @@ impl Service {
             live: broadcast::Sender::new(BACKLOG),
             launcher,
             site: watch::Sender::new(view),
+            clock_jump: Arc::default(),
         })
     }
 
@@ -94,6 +105,7 @@ impl Service {
                 ))
             }
         });
+        let before = view.mistakes;
         self.site.send_if_modified(|view| match found {
             Ok(site) if site.text == view.site.text && view.mistakes.is_none() => false,
             Ok(site) => {
@@ -106,6 +118,24 @@ impl Service {
                 true
             }
         });
+        let after = self.site();
+        match after.mistakes {
+            Some(text) if before.as_ref() != Some(&text) => self.tell(id::SITE_FILE_REFUSED, &[&text]),
+            None if after.since > view.since => self.tell(id::SITE_FILE_TAKEN_UP, &[]),
+            _ => {}
+        }
+    }
+
+    /// Remembers and tells that the clock was set by this much.
+    pub(crate) fn clock_jumped(&self, by: SignedDuration) {
+        let jump = ClockJump { at: Timestamp::now(), by };
+        *self.clock_jump.lock().unwrap_or_else(PoisonError::into_inner) = Some(jump);
+        self.tell(id::CLOCK_JUMPED, &[&by.as_secs().to_string()]);
+    }
+
+    /// The last jump of the clock that was seen.
+    pub fn clock_jump(&self) -> Option<ClockJump> {
+        *self.clock_jump.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for something to be done; returns the number of the job.
