@@ -94,28 +94,31 @@ impl Schedule {
     /// A due time is served by any run that began at it or later. A start that lies in the future, since the clock was set back,
     /// serves at most the next due time: one that lies further ahead was the mistake of a clock, and so is such a `since`.
     pub fn due(&self, now: Timestamp, last_started: Option<Timestamp>, since: Timestamp) -> Decision {
-        let next = self.next(now);
-        let horizon = next.and_then(|next| self.next(next.begin)).map(|second| second.begin);
+        let horizon = self.horizon(now, last_started.max(Some(since)));
         let credible =
             |instant: &Timestamp| *instant <= now || horizon.is_none_or(|horizon| *instant < horizon);
         let started = last_started.filter(credible);
-        let floor = Some(since).filter(credible).unwrap_or(Timestamp::MIN);
-        let open =
-            self.last_until(now, floor).filter(|due| started.is_none_or(|started| started < due.begin));
-        let Some(due) = open else {
-            // What a run with a start in the future has served is not announced.
-            let next = next.and_then(|due| match started {
-                Some(started) if started >= due.begin => self.next(due.begin),
-                _ => Some(due),
-            });
-            return Decision::Wait(next);
+        let long_ago = || now.checked_sub(Self::LOOK_BACK).unwrap_or(Timestamp::MIN);
+        let since = Some(since).filter(credible).unwrap_or_else(long_ago);
+        // Nothing is due before this, so most looks end here.
+        let first = self.next(started.map_or(just_before(since), |started| started.max(just_before(since))));
+        let Some(first) = first.filter(|due| due.begin <= now) else {
+            return Decision::Wait(first);
         };
+        let due = self.last_until(now, first.begin).unwrap_or(first);
         let on_time = due.latest.or(due.begin.checked_add(Self::ON_TIME).ok());
         match self.missed {
             _ if on_time.is_none_or(|latest| now <= latest) => Decision::Run(due),
             Missed::CatchUp => Decision::CatchUp(due),
-            Missed::Wait => Decision::Missed { missed: due, next },
+            Missed::Wait => Decision::Missed { missed: due, next: self.next(now) },
         }
+    }
+
+    /// Up to where an instant in the future can be believed: before the second next due time. Nothing when there is none that matters.
+    fn horizon(&self, now: Timestamp, newest: Option<Timestamp>) -> Option<Timestamp> {
+        newest.filter(|newest| *newest > now)?;
+        let next = self.next(now)?;
+        self.next(next.begin).map(|second| second.begin)
     }
 
     /// The last due time that is not after `now` and not before `floor`.
@@ -124,9 +127,7 @@ impl Schedule {
         let mut back = SignedDuration::from_mins(1);
         loop {
             let from = now.checked_sub(back).unwrap_or(Timestamp::MIN).max(floor);
-            // `next` is strictly after.
-            let before = from.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(from);
-            if let Some(mut last) = self.next(before).filter(|due| due.begin <= now) {
+            if let Some(mut last) = self.next(just_before(from)).filter(|due| due.begin <= now) {
                 while let Some(later) = self.next(last.begin).filter(|due| due.begin <= now) {
                     last = later;
                 }
@@ -142,12 +143,12 @@ impl Schedule {
     /// The 29th of February comes after eight years at the latest (1896 to 1904, 2096 to 2104).
     const LOOK_BACK: SignedDuration = SignedDuration::from_hours(9 * 366 * 24);
 
-    /// The longest time between two due times of which the first is in the 400 days after `now`; nothing when the schedule comes to
-    /// an end. For a schedule that is never an hour without one, an hour.
+    /// The longest time between two due times, of which the first is the last one before `now` or in the 400 days after it; nothing
+    /// when the schedule comes to an end. For a schedule that is never an hour without one, an hour.
     pub fn longest_gap(&self, now: Timestamp) -> Option<Duration> {
         let horizon = now.checked_add(SignedDuration::from_hours(400 * 24)).ok()?;
         let mut longest = SignedDuration::from_hours(1);
-        let mut due = self.next(now)?.begin;
+        let mut due = self.last_until(now, Timestamp::MIN).map_or(now, |last| last.begin);
         while due <= horizon {
             // All that is due within `longest` from here has gaps that are no longer: on to the last of them.
             let within = due.checked_add(longest).ok()?;
@@ -163,4 +164,9 @@ impl Schedule {
     pub fn describe(&self) -> String {
         format!("{}, {}", self.calendar.describe(), self.zone)
     }
+}
+
+/// The instant before, since [`Schedule::next`] leaves out the one that it is given.
+fn just_before(instant: Timestamp) -> Timestamp {
+    instant.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(instant)
 }

@@ -31,6 +31,8 @@ struct Field {
 const YEAR: Field = Field { name: "year", low: 1970, high: YEAR_MAX as i32 };
 const MONTH: Field = Field { name: "month", low: 1, high: 12 };
 const DAY: Field = Field { name: "day", low: 1, high: 31 };
+/// As for systemd: days that every month has.
+const DAY_FROM_END: Field = Field { name: "day from the end", low: 1, high: 28 };
 const HOUR: Field = Field { name: "hour", low: 0, high: 23 };
 const MINUTE: Field = Field { name: "minute", low: 0, high: 59 };
 const SECOND: Field = Field { name: "second", low: 0, high: 59 };
@@ -151,7 +153,7 @@ fn read_date(text: &str, word: &str, expression: &mut Expression) -> Result<(), 
         .rsplit_once(['-', '~'])
         .ok_or_else(|| wrong(text, format!("{word:?} is neither date nor time")))?;
     expression.from_end = word[front.len()..].starts_with('~');
-    expression.days = parts(text, day, DAY)?;
+    expression.days = parts(text, day, if expression.from_end { DAY_FROM_END } else { DAY })?;
     let month = match front.split_once('-') {
         Some((year, month)) => {
             expression.years = parts(text, year, YEAR)?;
@@ -160,9 +162,6 @@ fn read_date(text: &str, word: &str, expression: &mut Expression) -> Result<(), 
         None => front,
     };
     expression.months = parts(text, month, MONTH)?;
-    if expression.from_end && expression.days.is_empty() {
-        return Err(wrong(text, "`~` needs the number of a day"));
-    }
     Ok(())
 }
 
@@ -210,12 +209,16 @@ fn part(text: &str, item: &str, field: Field) -> Result<Part, WrongSchedule> {
     if stop.is_some_and(|stop| stop < start) {
         return Err(wrong(text, format!("the range {item:?} of the {name} goes backwards")));
     }
+    // Steps go on in the calendar, also from a day that is counted from the end.
+    let room = if field.high == DAY_FROM_END.high { start - low } else { high - start };
     if let Some(step) = step
-        && (step == 0 || (stop.is_none() && start + step > high))
+        && (step == 0 || (stop.is_none() && step > room))
     {
         return Err(wrong(text, format!("the step of {item:?} leads nowhere")));
     }
-    Ok(Part { start, stop, step })
+    // The last value that the steps reach, which is the first one when the days count from the end of the month.
+    let reached = |stop: i32| step.map_or(stop, |step| stop - (stop - start) % step);
+    Ok(Part { start, stop: stop.map(reached), step })
 }
 
 fn value(text: &str, digits: &str, field: Field) -> Result<i32, WrongSchedule> {
