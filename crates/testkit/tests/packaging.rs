@@ -73,7 +73,8 @@ impl std::ops::Deref for Installed {
 }
 
 impl Installed {
-    fn start() -> Self {
+    /// The machine before the package.
+    fn bare() -> Self {
         let machine = Machine::boot(&[("sleeper.service", SLEEPER.to_owned())]);
         // Its `/usr` is this machine's. What is written to it lies above it and goes away with the machine.
         machine.succeed(&["mkdir", "-p", "/run/usr/changed", "/run/usr/work", "/var/lib/dpkg/info"]);
@@ -81,13 +82,17 @@ impl Installed {
         machine.succeed(&["mount", "-t", "overlay", "overlay", "-o", layers, "/usr"]);
         machine.succeed(&["mkdir", "-p", "/srv/content"]);
         machine.write("/srv/content/page", "what the site holds\n");
+        Self(machine)
+    }
+
+    fn start() -> Self {
+        let machine = Self::bare();
         // That libraries and systemd are there is what this machine knows of itself.
         let known = succeed(Command::new("dpkg-query").args(["-s", "libc6", "libgcc-s1", "systemd"]));
         machine.write("/var/lib/dpkg/status", &known);
         std::fs::copy(package(), machine.outside("/root/stillpoint.deb")).unwrap();
-        let installed = Self(machine);
-        installed.dpkg(&["--install", "/root/stillpoint.deb"]);
-        installed
+        machine.dpkg(&["--install", "/root/stillpoint.deb"]);
+        machine
     }
 
     /// Runs `dpkg`; returns what it said.
@@ -173,6 +178,29 @@ fn the_package_brings_program_pages_completions_and_a_user() {
 }
 
 #[test]
+fn what_the_document_says_for_an_installation_from_source_gives_the_same() {
+    let document = std::fs::read_to_string(top().join("docs/install.md")).unwrap();
+    let block = document.split("**From source**").nth(1).unwrap().split("```").nth(1).unwrap();
+    let (build, rest) = block.trim_start_matches("sh\n").split_once('\n').unwrap();
+    assert!(
+        build.starts_with("cargo install ") && build.ends_with("--root /usr/local/stillpoint"),
+        "{build}"
+    );
+    let machine = Installed::bare();
+    let source = machine.outside("/root/source");
+    std::fs::create_dir(&source).unwrap();
+    succeed(Command::new("cp").arg("-r").arg(top().join("packaging")).arg(&source));
+    let program = "/usr/local/stillpoint/bin/stillpoint";
+    machine.succeed(&["install", "-D", "/opt/bin/stillpoint", program]);
+    machine.succeed(&["mkdir", "-p", "/etc/sysusers.d", "/etc/tmpfiles.d"]);
+    machine.succeed(&["sh", "-e", "-c", &format!("cd /root/source\n{rest}")]);
+    machine.succeed(&["stillpoint", "init", "--sample"]);
+    assert_eq!(machine.access("/etc/stillpoint/site.toml"), "root:stillpoint 640");
+    assert_eq!(machine.access("/var/lib/stillpoint/history"), "stillpoint:stillpoint 750");
+    assert!(machine.fenced("stillpoint config check"), "{}", machine.journal("stillpoint.service"));
+}
+
+#[test]
 fn nothing_starts_by_itself_and_without_a_site_file_nothing_fails() {
     let machine = Installed::start();
     let units = ["stillpoint.service", "stillpoint-launcher.socket", "stillpoint-backup.timer"];
@@ -233,7 +261,7 @@ fn whatever_looks_for_alerts_has_the_fence_of_the_service() {
 
 #[test]
 fn a_run_has_the_same_rights_whoever_starts_it() {
-    let keys = ["CapabilityBoundingSet=", "KillMode=", "OOMPolicy=", "KeyringMode=", "TimeoutStopSec="];
+    let keys = ["CapabilityBoundingSet=", "KillMode=", "OOMPolicy=", "KeyringMode="];
     let lines = |unit: &str| -> Vec<String> {
         let mut lines: Vec<String> = unit_text(unit).lines().map(str::to_owned).collect();
         lines.retain(|line| keys.iter().any(|key| line.starts_with(key)));
@@ -347,9 +375,13 @@ fn removal_keeps_all_data_and_a_purge_removes_the_history_only() {
     machine.succeed(&["systemctl", "enable", "--now", "sleeper.service", "stillpoint-backup.timer"]);
     machine.succeed(&["systemctl", "start", "stillpoint-launcher.socket", "stillpoint-backup.service"]);
     let history = "/var/lib/stillpoint/history/SYS.db";
-    for name in [history, &format!("{history}-wal"), "/var/lib/stillpoint/history/not-ours"] {
-        machine.succeed(&["touch", name]);
-    }
+    machine.succeed(&["touch", history, &format!("{history}-wal")]);
+    machine.succeed(&[
+        "install",
+        "-D",
+        "/root/stillpoint.deb",
+        "/var/lib/stillpoint/history/of-a-person/file",
+    ]);
     // Installed over itself, as by an upgrade.
     machine.dpkg(&["--install", "/root/stillpoint.deb"]);
     assert_eq!(machine.property("stillpoint-backup.timer", "ActiveState"), "active");
@@ -367,7 +399,7 @@ fn removal_keeps_all_data_and_a_purge_removes_the_history_only() {
         "/var/lib/stillpoint/SYS/epoch",
         "/var/backups/SYSBackup/manifest.json",
         "/var/backups/backup.log",
-        "/var/lib/stillpoint/history/not-ours",
+        "/var/lib/stillpoint/history/of-a-person/file",
     ];
     for path in kept.iter().chain([&history]) {
         assert!(machine.exists(path), "{path} after the removal");
