@@ -2,6 +2,9 @@
 //!
 //! The process that does a run records it ([`Recorder`]); everybody else reads ([`History`]).
 
+mod alert;
+mod alert_book;
+mod alerts;
 mod alive;
 mod error;
 mod marks;
@@ -12,6 +15,10 @@ mod runs;
 mod store;
 
 pub use alive::{Follower, under_way};
+pub use alert::{
+    Alert, AlertQuery, AlertSeverity, AlertState, AlertWords, ChannelState, Delivery, NoticeKind,
+};
+pub use alert_book::AlertBook;
 pub use error::HistoryError;
 pub use messages::{ComponentStatus, Message, MessageQuery};
 pub use recorder::{Asked, Ending, Recorder};
