@@ -1,5 +1,6 @@
 //! The service: schedule, queue, alerts, console and API over the same facts.
 
+pub mod console;
 pub mod launcher;
 pub mod live;
 pub mod queue;

@@ -1,0 +1,197 @@
+//! `/alerts`: what a person must know of, and its life.
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::words::{self, distance, time};
+use super::{Chrome, forms};
+
+/// Where an alert is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertState {
+    /// It holds, and is reminded of.
+    Active,
+    /// It holds, and is silent for a while.
+    Postponed,
+    /// It is over.
+    Cleared,
+}
+
+/// One alert.
+#[derive(Debug, Clone)]
+pub struct AlertLine {
+    /// Its number.
+    pub id: i64,
+    /// Its kind, such as `no-backup`.
+    pub kind: String,
+    /// What it is about, such as an archive; may be empty.
+    pub subject: String,
+    /// `critical`, `warning` or `info`.
+    pub severity: String,
+    /// Where it is in its life.
+    pub state: AlertState,
+    /// What is wrong, in one sentence.
+    pub text: String,
+    /// What to do; may be empty.
+    pub remedy: String,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it last changed; of a cleared one, when it was cleared.
+    pub changed: Timestamp,
+    /// How often it was seen.
+    pub occurrences: u64,
+    /// Until when it is silent.
+    pub postponed_until: Option<Timestamp>,
+    /// Who cleared or postponed it; nobody when it cleared by itself.
+    pub closed_by: Option<String>,
+    /// What that person said.
+    pub comment: String,
+}
+
+/// How a channel stands.
+#[derive(Debug, Clone)]
+pub struct ChannelLine {
+    /// Its name in the site file.
+    pub name: String,
+    /// Its kind, such as `mail`.
+    pub kind: String,
+    /// When it last worked.
+    pub last_good: Option<Timestamp>,
+    /// Why it failed since then.
+    pub error: Option<String>,
+}
+
+/// What the page shows.
+#[derive(Debug, Clone, Default)]
+pub struct AlertsData {
+    /// Alerts that hold, the worst first, and the newest that are over.
+    pub alerts: Vec<AlertLine>,
+    /// The channels of the site file.
+    pub channels: Vec<ChannelLine>,
+}
+
+/// The page.
+pub fn page(chrome: &Chrome, data: &AlertsData) -> Markup {
+    let of = |state| data.alerts.iter().filter(move |alert| alert.state == state).collect::<Vec<_>>();
+    let (active, postponed, cleared) =
+        (of(AlertState::Active), of(AlertState::Postponed), of(AlertState::Cleared));
+    let content = html! {
+        h1 { "Alerts" }
+        div data-region="alerts" {
+            section aria-labelledby="active" {
+                h2 id="active" { "Active" }
+                @if active.is_empty() { p class="empty" { "Nothing is active." } }
+                @for alert in active { (open(chrome, alert)) }
+            }
+            @if !postponed.is_empty() {
+                section aria-labelledby="postponed" {
+                    h2 id="postponed" { "Postponed" }
+                    @for alert in postponed { (open(chrome, alert)) }
+                }
+            }
+            section aria-labelledby="cleared" {
+                h2 id="cleared" { "Cleared" }
+                @if cleared.is_empty() { p class="empty" { "Nothing was cleared lately." } } @else { (over(chrome, &cleared)) }
+            }
+        }
+        (channels(chrome, &data.channels))
+    };
+    chrome.frame("Alerts", &content)
+}
+
+fn open(chrome: &Chrome, alert: &AlertLine) -> Markup {
+    html! {
+        article class={ "card alert " (if alert.severity == "critical" { "bad" } else { "look" }) }
+            aria-labelledby={ "alert-" (alert.id) } {
+            h3 id={ "alert-" (alert.id) } { (words::level(&alert.severity)) " " (alert.text) }
+            @if !alert.remedy.is_empty() { p { b { "What to do: " } (alert.remedy) } }
+            p class="dim" {
+                code { (alert.kind) } @if !alert.subject.is_empty() { " of " (alert.subject) }
+                ", since " (time(chrome, alert.began)) " (" (distance(chrome, alert.began)) ")"
+                @if alert.occurrences > 1 { ", seen " (words::count(alert.occurrences)) " times" }
+                @if let Some(until) = alert.postponed_until { ", silent until " (time(chrome, until)) }
+                @if let Some(by) = &alert.closed_by { ", by " (by) }
+                @if !alert.comment.is_empty() { ": “" (alert.comment) "”" }
+            }
+            @if chrome.may_operate() { (deal_with(chrome, alert)) }
+        }
+    }
+}
+
+fn deal_with(chrome: &Chrome, alert: &AlertLine) -> Markup {
+    let (date, comment) = (format!("date-{}", alert.id), format!("comment-{}", alert.id));
+    html! {
+        div class="deal" {
+            form method="post" action={ "/alerts/" (alert.id) "/postpone" } {
+                (forms::csrf(chrome))
+                fieldset {
+                    legend { "Postpone" }
+                    button type="submit" name="until" value="1h" { "1 hour" }
+                    button type="submit" name="until" value="8h" { "8 hours" }
+                    button type="submit" name="until" value="tomorrow" { "Until tomorrow" }
+                    label for=(date) { "Until" }
+                    input type="date" name="date" id=(date);
+                    button type="submit" name="until" value="date" { "that day" }
+                }
+            }
+            form method="post" action={ "/alerts/" (alert.id) "/clear" } {
+                (forms::csrf(chrome))
+                fieldset {
+                    legend { "Clear" }
+                    label for=(comment) { "Comment" }
+                    input type="text" name="comment" id=(comment) maxlength="500" required;
+                    button type="submit" { "Clear" }
+                }
+            }
+        }
+    }
+}
+
+fn over(chrome: &Chrome, alerts: &[&AlertLine]) -> Markup {
+    html! {
+        table class="stack" {
+            thead { tr { th scope="col" { "Alert" } th scope="col" { "Severity" } th scope="col" { "Began" }
+                th scope="col" { "Cleared" } th scope="col" { "By" } } }
+            tbody { @for alert in alerts {
+                tr {
+                    th scope="row" data-label="Alert" { (alert.text) }
+                    td data-label="Severity" { (words::level(&alert.severity)) }
+                    td data-label="Began" { (time(chrome, alert.began)) }
+                    td data-label="Cleared" { (time(chrome, alert.changed)) }
+                    td data-label="By" { (alert.closed_by.as_deref().unwrap_or("itself"))
+                        @if !alert.comment.is_empty() { ": “" (alert.comment) "”" } }
+                }
+            } }
+        }
+    }
+}
+
+fn channels(chrome: &Chrome, channels: &[ChannelLine]) -> Markup {
+    html! {
+        section aria-labelledby="channels" {
+            h2 id="channels" { "Channels" }
+            @if channels.is_empty() {
+                p class="notice bad" { b { "Nobody is told of alerts: " } "the site file has no [[channel]]." }
+            } @else {
+                table class="stack" {
+                    thead { tr { th scope="col" { "Channel" } th scope="col" { "Kind" } th scope="col" { "State" } th scope="col" { "Last worked" } } }
+                    tbody { @for it in channels {
+                        tr {
+                            th scope="row" data-label="Channel" { (it.name) }
+                            td data-label="Kind" { (it.kind) }
+                            td data-label="State" {
+                                @match (&it.error, it.last_good) {
+                                    (Some(error), _) => { (words::badge("bad", "✕", "fails")) " " (error) }
+                                    (None, Some(_)) => (words::badge("good", "✓", "works")),
+                                    (None, None) => (words::badge("plain", "–", "not used yet")),
+                                }
+                            }
+                            td data-label="Last worked" { @match it.last_good { Some(at) => (time(chrome, at)), None => "–" } }
+                        }
+                    } }
+                }
+                @if chrome.may_operate() { div { (forms::button(chrome, "/alerts/test", "Test the channels", "", &[])) } }
+            }
+        }
+    }
+}

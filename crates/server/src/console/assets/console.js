@@ -1,0 +1,108 @@
+// Makes the pages lively. Everything works without it: it only listens to events, shows how far the run under way is, and asks
+// for the page again when something has changed.
+"use strict";
+
+(() => {
+  if (!document.body.dataset.live || !window.EventSource) return;
+
+  const GATHER_MS = 400;
+  const AGES_MS = 60000;
+  let waiting = null;
+  let asking = false;
+  let again = false;
+
+  // Puts what the server now shows in the place of the regions of this page.
+  async function refresh() {
+    if (asking) { again = true; return; }
+    asking = true;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error", cache: "no-store" });
+      if (answer.ok) take(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    } catch {
+      // The service is away or the session has ended: the page stays as it was.
+    }
+    asking = false;
+    if (again) { again = false; soon(); }
+  }
+
+  function take(page) {
+    for (const fresh of page.querySelectorAll("[data-region]")) {
+      const old = document.querySelector(`[data-region="${fresh.dataset.region}"]`);
+      if (!old || old.innerHTML === fresh.innerHTML) continue;
+      const focus = document.activeElement;
+      const inside = old.contains(focus);
+      // Nobody's writing is taken away.
+      if (inside && focus.matches("input, select, textarea")) continue;
+      const open = [...old.querySelectorAll("details")].map((it) => it.open);
+      old.replaceChildren(...document.importNode(fresh, true).childNodes);
+      for (const name of ["run"]) {
+        if (fresh.dataset[name]) old.dataset[name] = fresh.dataset[name]; else delete old.dataset[name];
+      }
+      old.querySelectorAll("details").forEach((it, place) => { it.open = Boolean(open[place]); });
+      if (inside) again_at(old, focus);
+    }
+    const answer = document.querySelector(".answer");
+    const fresh = page.querySelector(".answer");
+    if (answer && fresh) answer.className = fresh.className;
+    document.title = page.title;
+  }
+
+  // The keyboard stays where it was: at the same link or button, as far as there still is one.
+  function again_at(region, focus) {
+    const same = [...region.querySelectorAll("a, button, summary")].find((it) =>
+      it.tagName === focus.tagName && it.textContent === focus.textContent && it.getAttribute("href") === focus.getAttribute("href"));
+    if (same) same.focus({ preventScroll: true });
+  }
+
+  function soon() {
+    if (waiting === null) waiting = setTimeout(() => { waiting = null; refresh(); }, GATHER_MS);
+  }
+
+  function each(name, act) {
+    document.querySelectorAll(`[data-now="${name}"]`).forEach(act);
+  }
+
+  function size(bytes) {
+    const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let unit = 0;
+    while (bytes >= 1024 && unit + 1 < units.length) { bytes /= 1024; unit += 1; }
+    return `${unit ? bytes.toFixed(1) : bytes} ${units[unit]}`;
+  }
+
+  function phase_began(name) {
+    each("phase", (it) => { it.textContent = name; });
+    document.querySelectorAll("[data-phase]").forEach((it) => {
+      if (it.hasAttribute("aria-current")) { it.removeAttribute("aria-current"); it.classList.add("done"); }
+      if (it.dataset.phase === name) it.setAttribute("aria-current", "step");
+    });
+    each("progress", (it) => { it.hidden = true; });
+  }
+
+  function progressed(event) {
+    each("progress", (it) => {
+      it.hidden = false;
+      const known = event.total_bytes > 0;
+      const share = known ? Math.min(100, event.bytes / event.total_bytes * 100) : 0;
+      it.querySelector("svg").toggleAttribute("hidden", !known);
+      it.querySelector(".fill").setAttribute("width", share.toFixed(1));
+      const of_all = known ? ` of ${size(event.total_bytes)}, ${share.toFixed(0)} %` : "";
+      const who = event.component ? `${event.component}: ` : "";
+      it.querySelector('[data-now="activity"]').textContent = `${who}${event.activity}, ${event.files} files, ${size(event.bytes)}${of_all}`;
+    });
+  }
+
+  const events = new EventSource("/api/v1/events");
+  events.addEventListener("run", (told) => {
+    const event = JSON.parse(told.data);
+    switch (event.event) {
+      case "progress": progressed(event); break;
+      case "phase-started": phase_began(event.phase); break;
+      default: soon();
+    }
+  });
+  for (const topic of ["queue", "alert"]) events.addEventListener(topic, soon);
+  // What was told while nobody listened is on the page.
+  let opened = false;
+  events.addEventListener("open", () => { if (opened) soon(); opened = true; });
+  setInterval(() => { if (!document.hidden) refresh(); }, AGES_MS);
+})();

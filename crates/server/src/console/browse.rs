@@ -1,0 +1,152 @@
+//! `/versions/{archive}/{version}?path=`: what is in a version; a file can be downloaded, a folder restored.
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+use stillpoint_model::plain::one_line;
+
+use super::words::{self, bytes, path_query, segment, time};
+use super::{Chrome, forms};
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A folder.
+    Folder,
+    /// A file.
+    File,
+    /// A symbolic link.
+    Link,
+    /// A pipe, socket or device.
+    Special,
+}
+
+/// One entry of a folder.
+#[derive(Debug, Clone)]
+pub struct EntryLine {
+    /// Its name: bytes, as Linux has it.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub kind: EntryKind,
+    /// The bytes of a file.
+    pub bytes: u64,
+    /// When it was last changed.
+    pub modified: Option<Timestamp>,
+    /// Its rights, such as `rw-r--r--`; may be empty.
+    pub rights: String,
+    /// Whom it belongs to; may be empty.
+    pub owner: String,
+    /// Where a link leads.
+    pub target: Option<Vec<u8>>,
+}
+
+/// What the page shows.
+#[derive(Debug, Clone)]
+pub struct BrowseData {
+    /// The archive.
+    pub archive: String,
+    /// The name of the version, 64 hexadecimal digits.
+    pub version: String,
+    /// When the backup in it was made.
+    pub made: Timestamp,
+    /// The folder that is shown, with `/` between its parts and none at the ends; empty for the top.
+    pub path: Vec<u8>,
+    /// What is in it, folders first.
+    pub entries: Vec<EntryLine>,
+    /// Entries follow: the name to go on after, for `&after=`.
+    pub after: Option<Vec<u8>>,
+    /// A folder that the form offers to restore into.
+    pub target: String,
+}
+
+/// The page.
+pub fn page(chrome: &Chrome, data: &BrowseData) -> Markup {
+    let base = format!("/versions/{}/{}", segment(&data.archive), segment(&data.version));
+    let short: String = data.version.chars().take(12).collect();
+    let content = html! {
+        h1 { "Backup of " (words::local(chrome, data.made)) }
+        p class="dim" { "Archive " (data.archive) ", version " code { (short) } " · " a href="/versions" { "all versions" } }
+        (crumbs(&base, &data.path))
+        @if data.entries.is_empty() { p class="empty" { "This folder is empty." } } @else { (listing(chrome, data, &base)) }
+        @if let Some(after) = &data.after {
+            nav aria-label="More entries" class="pages" {
+                a rel="next" href={ (base) "?path=" (path_query(&data.path)) "&after=" (path_query(after)) } { "More" }
+            }
+        }
+        @if chrome.may_administer() { (restore(chrome, data, &base)) }
+    };
+    chrome.frame(&format!("Version {short}"), &content)
+}
+
+fn shown(name: &[u8]) -> String {
+    one_line(&String::from_utf8_lossy(name))
+}
+
+fn crumbs(base: &str, path: &[u8]) -> Markup {
+    let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
+    html! {
+        nav aria-label="Folders above" class="crumbs" {
+            ol {
+                li { a href=(base) aria-current=[parts.is_empty().then_some("location")] { "top" } }
+                @for (number, part) in parts.iter().enumerate() {
+                    @let here = parts[..=number].join(&b'/');
+                    li { a href={ (base) "?path=" (path_query(&here)) } aria-current=[(number + 1 == parts.len()).then_some("location")] { (shown(part)) } }
+                }
+            }
+        }
+    }
+}
+
+fn listing(chrome: &Chrome, data: &BrowseData, base: &str) -> Markup {
+    let place = |name: &[u8]| {
+        let mut place = data.path.clone();
+        if !place.is_empty() {
+            place.push(b'/');
+        }
+        place.extend_from_slice(name);
+        path_query(&place)
+    };
+    html! {
+        table class="stack" {
+            caption class="hidden" { "What is in this folder" }
+            thead { tr { th scope="col" { "Name" } th scope="col" class="number" { "Size" } th scope="col" { "Changed" }
+                th scope="col" { "Rights" } th scope="col" { "Owner" } } }
+            tbody { @for it in &data.entries {
+                tr {
+                    th scope="row" data-label="Name" class="path" {
+                        @match it.kind {
+                            EntryKind::Folder => a href={ (base) "?path=" (place(&it.name)) } { (shown(&it.name)) "/" },
+                            EntryKind::File => a href={ (base) "/file?path=" (place(&it.name)) } download { (shown(&it.name)) },
+                            EntryKind::Link => { (shown(&it.name)) span class="dim" { " → " (it.target.as_deref().map(shown).unwrap_or_default()) } }
+                            EntryKind::Special => { (shown(&it.name)) span class="dim" { " (special)" } }
+                        }
+                    }
+                    td data-label="Size" class="number" { (if it.kind == EntryKind::File { bytes(it.bytes) } else { "–".to_owned() }) }
+                    td data-label="Changed" { @match it.modified { Some(at) => (time(chrome, at)), None => "–" } }
+                    td data-label="Rights" { code { (it.rights) } }
+                    td data-label="Owner" { (it.owner) }
+                }
+            } }
+        }
+    }
+}
+
+fn restore(chrome: &Chrome, data: &BrowseData, base: &str) -> Markup {
+    let what = if data.path.is_empty() { "the whole version".to_owned() } else { shown(&data.path) };
+    html! {
+        section aria-labelledby="restore" class="card" {
+            h2 id="restore" { "Restore " (what) }
+            form method="post" action={ (base) "/restore" } class="rows" {
+                (forms::csrf(chrome))
+                label for="restore-path" { "What (empty: all of it)" }
+                input type="text" id="restore-path" name="path" value=(String::from_utf8_lossy(&data.path)) spellcheck="false";
+                label for="restore-target" { "Into this folder of the server" }
+                input type="text" id="restore-target" name="target" value=(data.target) required pattern="/.*" spellcheck="false"
+                    aria-describedby="restore-help";
+                label class="check" { input type="checkbox" name="overwrite" value="yes"; " Overwrite what is there" }
+                p id="restore-help" class="dim" { "The folder is made when it is not there. Without the tick nothing is overwritten. "
+                    "A whole version is a backup set: " code { "stillpoint recover" } " brings the site back from it." }
+                button type="submit" class="primary" { "Restore" }
+            }
+        }
+    }
+}

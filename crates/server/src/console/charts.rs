@@ -1,0 +1,183 @@
+//! `/charts`: how the freeze window, the size, the duration and what archives save develop over the last runs.
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+use stillpoint_model::Outcome;
+
+use super::Chrome;
+use super::words::{self, bytes, length, segment, time};
+
+/// One run of the backup task that ended.
+#[derive(Debug, Clone)]
+pub struct ChartPoint {
+    /// The run.
+    pub run: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// Its verdict.
+    pub outcome: Outcome,
+    /// How long the site stood still, in microseconds.
+    pub window_us: Option<u64>,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+    /// Bytes in the set.
+    pub bytes: Option<u64>,
+    /// The share of the set's bytes that the archives did not have to store again, from 0 to 1.
+    pub saved: Option<f64>,
+}
+
+/// What the page shows: oldest first.
+#[derive(Debug, Clone, Default)]
+pub struct ChartsData {
+    /// The runs.
+    pub points: Vec<ChartPoint>,
+}
+
+/// The height of a drawing in its own units; the width is that of a run times their number.
+const HEIGHT: f64 = 100.0;
+
+struct Series<'a> {
+    id: &'a str,
+    name: &'a str,
+    value: fn(&ChartPoint) -> Option<f64>,
+    shown: fn(f64) -> String,
+    /// The top of the scale, when it is not the greatest value.
+    top: Option<f64>,
+}
+
+const SERIES: [Series<'static>; 4] = [
+    Series {
+        id: "window",
+        name: "Freeze window",
+        value: |point| point.window_us.map(|us| us as f64),
+        shown: |value| length(value as u64),
+        top: None,
+    },
+    Series {
+        id: "size",
+        name: "Size of the set",
+        value: |point| point.bytes.map(|bytes| bytes as f64),
+        shown: |value| bytes(value as u64),
+        top: None,
+    },
+    Series {
+        id: "duration",
+        name: "Duration",
+        value: |point| Some(point.took_us as f64),
+        shown: |value| length(value as u64),
+        top: None,
+    },
+    Series {
+        id: "saved",
+        name: "Not stored again in archives",
+        value: |point| point.saved,
+        shown: |value| format!("{:.1} %", value * 100.0),
+        top: Some(1.0),
+    },
+];
+
+/// The page.
+pub fn page(chrome: &Chrome, data: &ChartsData) -> Markup {
+    let content = html! {
+        h1 { "Charts" }
+        @if data.points.is_empty() {
+            p class="empty" { "There is nothing to draw before the first run has ended." }
+        } @else {
+            p class="dim" { "The last " (words::many(data.points.len() as u64, "run")) " of the backup task, the newest at the right. "
+                (super::timeline::swatch("capture")) " complete "
+                (mark("look")) " incomplete " (mark("bad")) " failed (with a notch)" }
+            div class="charts" { @for series in &SERIES { (chart(chrome, series, &data.points)) } }
+            (table(chrome, &data.points))
+        }
+    };
+    chrome.frame("Charts", &content)
+}
+
+fn mark(class: &str) -> Markup {
+    html! { svg class="swatch" viewBox="0 0 10 10" aria-hidden="true" { rect class={ "point " (class) } width="10" height="10" {} } }
+}
+
+fn chart(chrome: &Chrome, series: &Series<'_>, points: &[ChartPoint]) -> Markup {
+    let values: Vec<Option<f64>> = points.iter().map(series.value).collect();
+    let known: Vec<f64> = values.iter().flatten().copied().collect();
+    let top = series.top.unwrap_or_else(|| known.iter().copied().fold(0.0, f64::max));
+    let id = format!("chart-{}", series.id);
+    html! {
+        figure aria-labelledby=(id) {
+            figcaption id=(id) {
+                b { (series.name) }
+                @if let Some(last) = known.last() { " " span class="dim" { "last " ((series.shown)(*last)) } }
+            }
+            @if known.is_empty() { p class="empty" { "Nothing is known of it yet." } } @else {
+                p class="scale" { (((series.shown)(top))) }
+                svg class="chart" viewBox=(format!("0 0 {} 100", points.len() * 10)) preserveAspectRatio="none" role="img"
+                    aria-label={ (series.name) " of " (points.len()) " runs, from " ((series.shown)(known.iter().copied().fold(f64::MAX, f64::min)))
+                        " to " ((series.shown)(known.iter().copied().fold(0.0, f64::max))) ". The table below has the figures." } {
+                    @for line in [0, 50, 100] { line class="grid" x1="0" x2=(points.len() * 10) y1=(line) y2=(line) {} }
+                    @for (number, (point, value)) in points.iter().zip(&values).enumerate() {
+                        (bar(chrome, series, number, point, *value, top))
+                    }
+                }
+                p class="ends" {
+                    @if let Some(first) = points.first() { span { (day(chrome, first.started)) } }
+                    @if let Some(last) = points.last() { span { (day(chrome, last.started)) } }
+                }
+            }
+        }
+    }
+}
+
+fn day(chrome: &Chrome, at: Timestamp) -> String {
+    at.to_zoned(chrome.zone.clone()).strftime("%-d %b %Y").to_string()
+}
+
+/// The bar of one run. A run that failed has a notch at the foot, too: colour is not the only sign.
+fn bar(
+    chrome: &Chrome,
+    series: &Series<'_>,
+    number: usize,
+    point: &ChartPoint,
+    value: Option<f64>,
+    top: f64,
+) -> Markup {
+    let class = match point.outcome {
+        Outcome::Complete => "good",
+        Outcome::Incomplete => "look",
+        Outcome::Failed => "bad",
+    };
+    let height = value.map_or(0.0, |value| if top > 0.0 { (value / top * HEIGHT).max(1.0) } else { 0.0 });
+    let words = value.map_or("not known".to_owned(), series.shown);
+    html! {
+        g {
+            title { (words::local(chrome, point.started)) ": " (words) ", " (point.outcome) }
+            @if value.is_some() {
+                rect class={ "point " (class) } x=(number * 10 + 1) y=(format!("{:.1}", HEIGHT - height)) width="8"
+                    height=(format!("{height:.1}")) {}
+            }
+            @if point.outcome == Outcome::Failed {
+                polygon class="point bad" points=(format!("{},100 {},100 {},90", number * 10, number * 10 + 10, number * 10 + 5)) {}
+            }
+        }
+    }
+}
+
+fn table(chrome: &Chrome, points: &[ChartPoint]) -> Markup {
+    html! {
+        details class="figures" {
+            summary { "The figures as a table" }
+            table class="stack" {
+                thead { tr { th scope="col" { "Run" } th scope="col" { "Outcome" }
+                    @for series in &SERIES { th scope="col" class="number" { (series.name) } } } }
+                tbody { @for point in points.iter().rev() {
+                    tr {
+                        th scope="row" data-label="Run" { a href={ "/runs/" (segment(&point.run)) } { (time(chrome, point.started)) } }
+                        td data-label="Outcome" { (words::outcome(Some(point.outcome))) }
+                        @for series in &SERIES {
+                            td data-label=(series.name) class="number" { ((series.value)(point).map_or("–".to_owned(), series.shown)) }
+                        }
+                    }
+                } }
+            }
+        }
+    }
+}

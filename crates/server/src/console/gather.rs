@@ -1,0 +1,208 @@
+//! What the pages need of the history. All of it blocks, and is a few questions with an index.
+
+use jiff::{SignedDuration, Timestamp};
+use stillpoint_history::{History, HistoryError, MessageQuery, Run, RunDetails, RunQuery, Task};
+use stillpoint_model::Outcome;
+
+use super::charts::{ChartPoint, ChartsData};
+use super::components::{ComponentsData, Configured, WriterState};
+use super::overview::ArchiveState;
+use super::run::RunData;
+use super::runs::RunsData;
+
+/// Verdicts of runs that published a set.
+const PUBLISHED: [Outcome; 2] = [Outcome::Complete, Outcome::Incomplete];
+/// How many runs a page of the list has.
+const RUNS_PER_PAGE: usize = 50;
+/// How many runs the overview shows.
+const RUNS_ON_OVERVIEW: usize = 8;
+/// How many messages the page of a run shows.
+const MESSAGES_MAX: usize = 1000;
+/// How many runs the charts show.
+const RUNS_IN_CHARTS: usize = 60;
+/// For how long messages count for the status of a component.
+const STATUS_HOURS: i64 = 24 * 7;
+/// From how many published sets on that an archive lacks they are no more counted one by one.
+const BEHIND_MAX: usize = 30;
+
+/// What the overview needs of the history.
+#[derive(Debug, Clone)]
+pub struct OverviewFacts {
+    /// The newest run that published a set.
+    pub last_backup: Option<Run>,
+    /// The newest run of the backup task that ended.
+    pub last_attempt: Option<Run>,
+    /// The run that is under way.
+    pub under_way: Option<RunDetails>,
+    /// The newest run of verify that ended.
+    pub last_verify: Option<Run>,
+    /// How the archives stand.
+    pub archives: Vec<ArchiveState>,
+    /// The newest runs.
+    pub recent: Vec<Run>,
+}
+
+/// For the overview of a site with these archives.
+///
+/// # Errors
+///
+/// When the database fails.
+pub fn overview(history: &History, archives: &[String]) -> Result<OverviewFacts, HistoryError> {
+    let all = [Outcome::Complete, Outcome::Incomplete, Outcome::Failed];
+    let under_way = match history.under_way()?.pop() {
+        Some(run) => history.run(&run.name)?,
+        None => None,
+    };
+    Ok(OverviewFacts {
+        last_backup: history.last_run(Task::Backup, &PUBLISHED)?,
+        last_attempt: history.last_run(Task::Backup, &all)?,
+        under_way,
+        last_verify: history.last_run(Task::Verify, &all)?,
+        archives: archive_states(history, archives)?,
+        recent: history.runs(&RunQuery { limit: RUNS_ON_OVERVIEW, ..RunQuery::default() })?,
+    })
+}
+
+/// How many of the newest published sets each archive lacks. Looks at runs from the newest on until each archive was met, so
+/// that is one run as long as all is well.
+fn archive_states(history: &History, archives: &[String]) -> Result<Vec<ArchiveState>, HistoryError> {
+    let mut states: Vec<ArchiveState> =
+        archives.iter().map(|name| ArchiveState { name: name.clone(), last: None, behind: 0 }).collect();
+    if states.is_empty() {
+        return Ok(states);
+    }
+    let query = RunQuery {
+        task: Some(Task::Backup),
+        outcomes: PUBLISHED.to_vec(),
+        limit: BEHIND_MAX,
+        ..RunQuery::default()
+    };
+    for run in history.runs(&query)? {
+        if states.iter().all(|state| state.last.is_some()) {
+            break;
+        }
+        let versions = history.run(&run.name)?.map(|details| details.versions).unwrap_or_default();
+        for state in states.iter_mut().filter(|state| state.last.is_none()) {
+            if versions.iter().any(|version| version.archive == state.name) {
+                state.last = Some(run.started);
+            } else {
+                state.behind += 1;
+            }
+        }
+    }
+    Ok(states)
+}
+
+/// One page of the list of runs.
+///
+/// # Errors
+///
+/// When the database fails.
+pub fn runs(
+    history: &History,
+    task: Option<Task>,
+    outcome: Option<Outcome>,
+    before: Option<Timestamp>,
+) -> Result<RunsData, HistoryError> {
+    let query = RunQuery { task, outcomes: outcome.into_iter().collect(), before, limit: RUNS_PER_PAGE + 1 };
+    let mut runs = history.runs(&query)?;
+    let more = runs.len() > RUNS_PER_PAGE;
+    runs.truncate(RUNS_PER_PAGE);
+    let older = runs.last().filter(|_| more).map(|run| run.started);
+    Ok(RunsData { runs, task, outcome, before, older })
+}
+
+/// One run, if it is there. The log is for the caller to add.
+///
+/// # Errors
+///
+/// When the database fails.
+pub fn run(history: &History, name: &str) -> Result<Option<RunData>, HistoryError> {
+    let Some(details) = history.run(name)? else { return Ok(None) };
+    let query = MessageQuery { run: Some(name.into()), limit: MESSAGES_MAX + 1, ..MessageQuery::default() };
+    let mut messages = history.messages(&query)?;
+    let messages_left_out = messages.len() > MESSAGES_MAX;
+    messages.truncate(MESSAGES_MAX);
+    messages.reverse();
+    Ok(Some(RunData { details, messages, messages_left_out, log: None }))
+}
+
+/// The charts.
+///
+/// # Errors
+///
+/// When the database fails.
+pub fn charts(history: &History) -> Result<ChartsData, HistoryError> {
+    let query = RunQuery { task: Some(Task::Backup), limit: RUNS_IN_CHARTS, ..RunQuery::default() };
+    let mut points = Vec::new();
+    for run in history.runs(&query)?.into_iter().rev() {
+        let (Some(ended), Some(outcome)) = (run.ended, run.outcome) else { continue };
+        let versions = history.run(&run.name)?.map(|details| details.versions).unwrap_or_default();
+        let stored: Vec<u64> = versions.iter().filter_map(|version| version.stored_bytes).collect();
+        let saved = (!stored.is_empty() && run.bytes > 0).then(|| {
+            let mean = stored.iter().sum::<u64>() as f64 / stored.len() as f64;
+            (1.0 - mean / run.bytes as f64).clamp(0.0, 1.0)
+        });
+        points.push(ChartPoint {
+            run: run.name,
+            started: run.started,
+            outcome,
+            window_us: run.window_us,
+            took_us: u64::try_from(ended.duration_since(run.started).as_micros()).unwrap_or(0),
+            bytes: (run.bytes > 0).then_some(run.bytes),
+            saved,
+        });
+    }
+    Ok(ChartsData { points })
+}
+
+/// The components of the site file with what the history knows of them.
+///
+/// # Errors
+///
+/// When the database fails.
+pub fn components(
+    history: &History,
+    configured: Vec<Configured>,
+    now: Timestamp,
+) -> Result<ComponentsData, HistoryError> {
+    let details = |run: Option<Run>| match run {
+        Some(run) => history.run(&run.name),
+        None => Ok(None),
+    };
+    let last_set = details(history.last_run(Task::Backup, &PUBLISHED)?)?;
+    let last_attempt = details(history.last_attempt(Task::Backup)?)?;
+    let since = now.checked_sub(SignedDuration::from_hours(STATUS_HOURS)).unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok(ComponentsData {
+        configured,
+        last_set: last_set.map(|it| (it.run, it.components)),
+        status: history.component_status(since)?,
+        status_hours: STATUS_HOURS.unsigned_abs(),
+        writers: last_attempt.map(|it| writers(&it)).unwrap_or_default(),
+    })
+}
+
+fn writers(details: &RunDetails) -> Vec<WriterState> {
+    let mut states: Vec<WriterState> = Vec::new();
+    for step in &details.steps {
+        let known = states.iter().position(|it| it.component == step.component);
+        let place = known.unwrap_or_else(|| {
+            states.push(WriterState {
+                component: step.component.clone(),
+                step: String::new(),
+                elapsed_us: 0,
+                error: None,
+            });
+            states.len() - 1
+        });
+        let state = &mut states[place];
+        state.step.clone_from(&step.step);
+        state.elapsed_us = step.elapsed_us;
+        // The first error is the cause; what fails after it follows from it.
+        if let (None, Some(error)) = (&state.error, &step.error) {
+            state.error = Some((step.step.clone(), error.clone()));
+        }
+    }
+    states.sort_by(|one, other| one.component.cmp(&other.component));
+    states
+}
