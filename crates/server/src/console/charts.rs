@@ -84,8 +84,8 @@ pub fn page(chrome: &Chrome, data: &ChartsData) -> Markup {
             p class="empty" { "There is nothing to draw before the first run has ended." }
         } @else {
             p class="dim" { "The last " (words::many(data.points.len() as u64, "run")) " of the backup task, the newest at the right. "
-                (super::timeline::swatch("capture")) " complete "
-                (mark("look")) " incomplete " (mark("bad")) " failed (with a notch)" }
+                (sign(Outcome::Complete)) "complete, " (sign(Outcome::Incomplete)) "incomplete (hollow), "
+                (sign(Outcome::Failed)) "failed (marked at the top)." }
             div class="charts" { @for series in &SERIES { (chart(chrome, series, &data.points)) } }
             (table(chrome, &data.points))
         }
@@ -93,8 +93,25 @@ pub fn page(chrome: &Chrome, data: &ChartsData) -> Markup {
     chrome.frame("Charts", &content)
 }
 
-fn mark(class: &str) -> Markup {
-    html! { svg class="swatch" viewBox="0 0 10 10" aria-hidden="true" { rect class={ "point " (class) } width="10" height="10" {} } }
+fn sign(outcome: Outcome) -> Markup {
+    html! {
+        svg class="swatch" viewBox="0 0 10 10" aria-hidden="true" {
+            @if outcome == Outcome::Failed { (failed_at(0)) } @else { rect class={ "point " (class_of(outcome)) } x="1" y="1" width="8" height="8" {} }
+        }
+    }
+}
+
+fn class_of(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Complete => "good",
+        Outcome::Incomplete => "look",
+        Outcome::Failed => "bad",
+    }
+}
+
+/// The mark of a run that failed, at the top, because it may have no bar.
+fn failed_at(x: usize) -> Markup {
+    html! { polygon class="point bad" points=(format!("{x},0 {},0 {},10", x + 10, x + 5)) {} }
 }
 
 fn chart(chrome: &Chrome, series: &Series<'_>, points: &[ChartPoint]) -> Markup {
@@ -131,7 +148,7 @@ fn day(chrome: &Chrome, at: Timestamp) -> String {
     at.to_zoned(chrome.zone.clone()).strftime("%-d %b %Y").to_string()
 }
 
-/// The bar of one run. A run that failed has a notch at the foot, too: colour is not the only sign.
+/// The bar of one run. The verdict is told by shape, too: filled, hollow, or with a mark at the top.
 fn bar(
     chrome: &Chrome,
     series: &Series<'_>,
@@ -140,23 +157,16 @@ fn bar(
     value: Option<f64>,
     top: f64,
 ) -> Markup {
-    let class = match point.outcome {
-        Outcome::Complete => "good",
-        Outcome::Incomplete => "look",
-        Outcome::Failed => "bad",
-    };
     let height = value.map_or(0.0, |value| if top > 0.0 { (value / top * HEIGHT).max(1.0) } else { 0.0 });
     let words = value.map_or("not known".to_owned(), series.shown);
     html! {
         g {
             title { (words::local(chrome, point.started)) ": " (words) ", " (point.outcome) }
             @if value.is_some() {
-                rect class={ "point " (class) } x=(number * 10 + 1) y=(format!("{:.1}", HEIGHT - height)) width="8"
+                rect class={ "point " (class_of(point.outcome)) } x=(number * 10 + 1) y=(format!("{:.1}", HEIGHT - height)) width="8"
                     height=(format!("{height:.1}")) {}
             }
-            @if point.outcome == Outcome::Failed {
-                polygon class="point bad" points=(format!("{},100 {},100 {},90", number * 10, number * 10 + 10, number * 10 + 5)) {}
-            }
+            @if point.outcome == Outcome::Failed { (failed_at(number * 10)) }
         }
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{DOCTYPE, Markup, html};
 
-use super::words::segment;
+use super::words::{capital, segment};
 use super::{assets, forms};
 
 /// Who looks.
@@ -182,7 +182,7 @@ impl Chrome {
                     div class="state" data-region="state" {
                         @if let Some(run) = &self.under_way {
                             a class="badge now" href={ "/runs/" (segment(&run.run)) } {
-                                span aria-hidden="true" { "▶ " } (run.task) " under way"
+                                span aria-hidden="true" { "▶ " } (capital(&run.task)) " under way"
                             }
                         }
                     }
@@ -222,7 +222,7 @@ impl Chrome {
                         legend { "Colours" }
                         @for theme in Theme::ALL {
                             button type="submit" name="theme" value=(theme.as_str()) class="quiet"
-                                aria-pressed=(if theme == self.theme { "true" } else { "false" }) { (theme.as_str()) }
+                                aria-pressed=(if theme == self.theme { "true" } else { "false" }) { (capital(theme.as_str())) }
                         }
                     }
                 }

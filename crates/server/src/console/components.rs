@@ -128,7 +128,7 @@ fn messages(data: &ComponentsData) -> Markup {
     html! {
         section aria-labelledby="status" {
             h2 id="status" { "Status from messages" }
-            p class="dim" { "The messages of the last " (data.status_hours) " hours. From 10 warnings or 1 error on the status is warning, from 50 warnings or 5 errors on critical." }
+            p class="dim" { "The messages of the last " (words::long(data.status_hours * 3600)) ". From 10 warnings or 1 error on the status is warning, from 50 warnings or 5 errors on critical." }
             @if data.status.is_empty() { p class="empty" { "No messages." } } @else {
                 table class="stack" {
                     thead { tr { th scope="col" { "About" } th scope="col" { "Status" } th scope="col" class="number" { "Errors" }

@@ -425,3 +425,47 @@ fn a_static_file_is_found_by_the_name_that_pages_use_and_by_no_other() {
     }
     assert!(assets::find("/static/console.css").is_none() && assets::find("/static/../Cargo.toml").is_none());
 }
+
+/// How much two colours differ, from 1 to 21, as WCAG counts it.
+fn contrast(one: &str, other: &str) -> f64 {
+    let light = |colour: &str| {
+        let part = |at: usize| {
+            let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5)
+    };
+    let (one, other) = (light(one), light(other));
+    (one.max(other) + 0.05) / (one.min(other) + 0.05)
+}
+
+#[test]
+fn text_can_be_read_in_both_themes() {
+    let style = include_str!("assets/console.css");
+    let colour = |name: &str, dark: usize| {
+        let rule = style.split(&format!("--{name}: light-dark(")).nth(1).unwrap();
+        rule.split(')').next().unwrap().split(", ").nth(dark).unwrap().to_owned()
+    };
+    // Text needs 4.5, the edges of what can be used 3 (WCAG 2.2, 1.4.3 and 1.4.11, level AA).
+    let mut pairs =
+        vec![("on-accent", "accent", 4.5), ("control-line", "card", 3.0), ("control-line", "ground", 3.0)];
+    for text in ["ink", "dim", "accent", "good", "look", "bad", "now"] {
+        pairs.extend([(text, "card", 4.5), (text, "ground", 4.5)]);
+    }
+    for (text, ground) in [
+        ("good", "good-ground"),
+        ("look", "look-ground"),
+        ("bad", "bad-ground"),
+        ("now", "now-ground"),
+        ("ink", "rail"),
+    ] {
+        pairs.push((text, ground, 4.5));
+    }
+    for dark in [0, 1] {
+        for (text, ground, wanted) in &pairs {
+            let found = contrast(&colour(text, dark), &colour(ground, dark));
+            assert!(found >= *wanted, "{text} on {ground} has {found:.2} in theme {dark}");
+        }
+    }
+    assert!((contrast("#000000", "#ffffff") - 21.0).abs() < 0.01);
+}

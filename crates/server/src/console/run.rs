@@ -25,7 +25,7 @@ pub fn page(chrome: &Chrome, data: &RunData) -> Markup {
     let details = &data.details;
     let run = &details.run;
     let content = html! {
-        h1 { (run.task) " of " (words::local(chrome, run.started)) }
+        h1 { (words::capital(run.task.as_str())) " of " (words::local(chrome, run.started)) }
         div data-region="run" data-run=[run.ended.is_none().then_some(&run.name)] {
             (summary(chrome, run))
             @if !details.phases.is_empty() { (time_line(details)) }

@@ -91,7 +91,7 @@ fn row(chrome: &Chrome, run: &Run) -> Markup {
     html! {
         tr {
             th scope="row" data-label="Began" { a href={ "/runs/" (segment(&run.name)) } { (time(chrome, run.started)) } }
-            td data-label="Task" { (run.task) @if let Some(epoch) = run.epoch { span class="dim" { " epoch " (epoch) } } }
+            td data-label="Task" { (run.task) @if let Some(epoch) = run.epoch { " " span class="dim tight" { "epoch " (epoch) } } }
             td data-label="Outcome" {
                 (outcome(run.outcome))
                 @if run.problems > 0 { " " span class="dim" { (words::many(run.problems, "problem")) } }
@@ -101,7 +101,7 @@ fn row(chrome: &Chrome, run: &Run) -> Markup {
             td data-label="Freeze window" class="number" { (run.window_us.map_or("–".to_owned(), length)) }
             td data-label="Took" class="number" { (run.ended.map_or("–".to_owned(), |ended| length(words::run_us(run.started, ended)))) }
             td data-label="Size" class="number" { (if run.bytes > 0 { bytes(run.bytes) } else { "–".to_owned() }) }
-            td data-label="Asked by" { (run.asked_by) @if run.attempt > 1 { span class="dim" { " (try " (run.attempt) ")" } } }
+            td data-label="Asked by" { (run.asked_by) @if run.attempt > 1 { " " span class="dim tight" { "(try " (run.attempt) ")" } } }
         }
     }
 }

@@ -25,8 +25,7 @@ use super::versions::{ArchiveLine, VersionLine, VersionsData};
 use super::{Chrome, Notice, Place, Theme, UnderWay, Visitor};
 
 /// What a file, a person or a program may be called by somebody who means harm.
-pub const HOSTILE: &str =
-    "\"><script>alert(1)</script><img src=x onerror=alert(2)> ' & </title></pre> \u{202e}";
+pub const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror=alert(2)> ' & </title></pre> \u{202e} Unbroken0123456789Unbroken0123456789Unbroken0123456789Unbroken0123456789Unbroken0123456789";
 
 pub fn now() -> Timestamp {
     "2026-11-25T09:17:00Z".parse().unwrap()

@@ -74,7 +74,7 @@ fn one(chrome: &Chrome, number: usize, planned: &Planned) -> Markup {
     let id = format!("schedule-{number}");
     html! {
         section aria-labelledby=(id) {
-            h2 id=(id) { (planned.task) }
+            h2 id=(id) { (words::capital(&planned.task)) }
             dl class="columns" {
                 dt { "When" } dd { (planned.words) @if !planned.expression.is_empty() { " " code { (planned.expression) } } }
                 dt { "Time zone" } dd { (planned.zone) }

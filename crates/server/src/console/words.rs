@@ -73,6 +73,12 @@ pub(super) fn run_us(started: Timestamp, ended: Timestamp) -> u64 {
     u64::try_from(ended.as_microsecond().saturating_sub(started.as_microsecond())).unwrap_or(0)
 }
 
+/// A word as the first of a heading or a button.
+pub(super) fn capital(word: &str) -> String {
+    let mut rest = word.chars();
+    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
+}
+
 /// A number of bytes.
 pub(super) fn bytes(count: u64) -> String {
     Bytes(count).to_string()
