@@ -129,9 +129,11 @@ fn deal_with(chrome: &Chrome, alert: &AlertLine) -> Markup {
                     button type="submit" name="until" value="1h" { "1 hour" }
                     button type="submit" name="until" value="8h" { "8 hours" }
                     button type="submit" name="until" value="tomorrow" { "Until tomorrow" }
-                    label for=(date) { "Until" }
-                    input type="date" name="date" id=(date);
-                    button type="submit" name="until" value="date" { "that day" }
+                    span class="together" {
+                        label for=(date) { "Until" }
+                        input type="date" name="date" id=(date);
+                        button type="submit" name="until" value="date" { "that day" }
+                    }
                 }
             }
             form method="post" action={ "/alerts/" (alert.id) "/clear" } {

@@ -43,7 +43,7 @@ pub fn page(chrome: &Chrome, data: &AuditData) -> Markup {
                 tbody { @for it in &data.lines {
                     tr {
                         th scope="row" data-label="When" { (time(chrome, it.at)) }
-                        td data-label="Who" { (if it.person.is_empty() { "nobody" } else { &it.person }) }
+                        td data-label="Who" class="who" { (if it.person.is_empty() { "nobody" } else { &it.person }) }
                         td data-label="From" { code { (it.address) } }
                         td data-label="What" { (it.action) }
                         td data-label="To what" class="path" { (it.subject) }

@@ -58,6 +58,18 @@ pub struct BrowseData {
     pub target: String,
 }
 
+impl BrowseData {
+    /// The path of an entry of this folder, escaped for a query or a form: its bytes may be no text.
+    fn place(&self, name: &[u8]) -> String {
+        let mut place = self.path.clone();
+        if !place.is_empty() {
+            place.push(b'/');
+        }
+        place.extend_from_slice(name);
+        path_query(&place)
+    }
+}
+
 /// The page.
 pub fn page(chrome: &Chrome, data: &BrowseData) -> Markup {
     let base = format!("/versions/{}/{}", segment(&data.archive), segment(&data.version));
@@ -97,14 +109,6 @@ fn crumbs(base: &str, path: &[u8]) -> Markup {
 }
 
 fn listing(chrome: &Chrome, data: &BrowseData, base: &str) -> Markup {
-    let place = |name: &[u8]| {
-        let mut place = data.path.clone();
-        if !place.is_empty() {
-            place.push(b'/');
-        }
-        place.extend_from_slice(name);
-        path_query(&place)
-    };
     html! {
         table class="stack" {
             caption class="hidden" { "What is in this folder" }
@@ -114,8 +118,8 @@ fn listing(chrome: &Chrome, data: &BrowseData, base: &str) -> Markup {
                 tr {
                     th scope="row" data-label="Name" class="path" {
                         @match it.kind {
-                            EntryKind::Folder => a href={ (base) "?path=" (place(&it.name)) } { (shown(&it.name)) "/" },
-                            EntryKind::File => a href={ (base) "/file?path=" (place(&it.name)) } download { (shown(&it.name)) },
+                            EntryKind::Folder => a href={ (base) "?path=" (data.place(&it.name)) } { (shown(&it.name)) "/" },
+                            EntryKind::File => a href={ (base) "/file?path=" (data.place(&it.name)) } download { (shown(&it.name)) },
                             EntryKind::Link => { (shown(&it.name)) span class="dim" { " → " (it.target.as_deref().map(shown).unwrap_or_default()) } }
                             EntryKind::Special => { (shown(&it.name)) span class="dim" { " (special)" } }
                         }
@@ -131,14 +135,21 @@ fn listing(chrome: &Chrome, data: &BrowseData, base: &str) -> Markup {
 }
 
 fn restore(chrome: &Chrome, data: &BrowseData, base: &str) -> Markup {
-    let what = if data.path.is_empty() { "the whole version".to_owned() } else { shown(&data.path) };
+    let what = if data.path.is_empty() {
+        "the whole version".to_owned()
+    } else {
+        format!("this folder: {}", shown(&data.path))
+    };
     html! {
         section aria-labelledby="restore" class="card" {
-            h2 id="restore" { "Restore " (what) }
+            h2 id="restore" { "Restore" }
             form method="post" action={ (base) "/restore" } class="rows" {
                 (forms::csrf(chrome))
-                label for="restore-path" { "What (empty: all of it)" }
-                input type="text" id="restore-path" name="path" value=(String::from_utf8_lossy(&data.path)) spellcheck="false";
+                label for="restore-path" { "What" }
+                select id="restore-path" name="path" {
+                    option value=(path_query(&data.path)) { (what) }
+                    @for it in &data.entries { option value=(data.place(&it.name)) { (shown(&it.name)) } }
+                }
                 label for="restore-target" { "Into this folder of the server" }
                 input type="text" id="restore-target" name="target" value=(data.target) required pattern="/.*" spellcheck="false"
                     aria-describedby="restore-help";

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use maud::{DOCTYPE, Markup, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::words::{capital, segment};
+use super::words::{capital, segment, unsteered};
 use super::{assets, forms};
 
 /// Who looks.
@@ -140,7 +140,7 @@ impl Chrome {
     /// The whole page around its content. The content begins with its own `h1`.
     pub(super) fn frame(&self, title: &str, content: &Markup) -> Markup {
         let theme = (self.theme != Theme::System).then(|| self.theme.as_str());
-        html! {
+        let page = html! {
             (DOCTYPE)
             html lang="en" data-theme=[theme] {
                 head {
@@ -167,7 +167,8 @@ impl Chrome {
                     (self.footer())
                 }
             }
-        }
+        };
+        PreEscaped(unsteered(page.into_string()))
     }
 
     fn header(&self) -> Markup {

@@ -13,7 +13,7 @@
 //! | `/alerts/{id}/postpone` | `until` (1h, 8h, tomorrow, date), `date` | operator |
 //! | `/alerts/{id}/clear` | `comment` | operator |
 //! | `/alerts/test` | | operator |
-//! | `/versions/{archive}/{version}/restore` | `path`, `target`, `overwrite` (yes) | administrator |
+//! | `/versions/{archive}/{version}/restore` | `path` (escaped once more, as in links: it may be no text), `target`, `overwrite` (yes) | administrator |
 //! | `/people/invite` | `name`, `role` | administrator |
 //! | `/people/{name}/role` | `role` | administrator |
 //! | `/people/{name}/remove` | | administrator |

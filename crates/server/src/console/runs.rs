@@ -97,11 +97,16 @@ fn row(chrome: &Chrome, run: &Run) -> Markup {
                 @if run.problems > 0 { " " span class="dim" { (words::many(run.problems, "problem")) } }
                 @if let Some(why) = &run.failure { " " span class="why" { (why) } }
             }
-            td data-label="Grade" { (grade(run.grade)) }
-            td data-label="Freeze window" class="number" { (run.window_us.map_or("–".to_owned(), length)) }
-            td data-label="Took" class="number" { (run.ended.map_or("–".to_owned(), |ended| length(words::run_us(run.started, ended)))) }
-            td data-label="Size" class="number" { (if run.bytes > 0 { bytes(run.bytes) } else { "–".to_owned() }) }
-            td data-label="Asked by" { (run.asked_by) @if run.attempt > 1 { " " span class="dim tight" { "(try " (run.attempt) ")" } } }
+            td data-label="Grade" class=[run.grade.is_none().then_some("none")] { (grade(run.grade)) }
+            td data-label="Freeze window" class={ "number " (none(run.window_us.is_none())) } { (run.window_us.map_or("–".to_owned(), length)) }
+            td data-label="Took" class={ "number " (none(run.ended.is_none())) } { (run.ended.map_or("–".to_owned(), |ended| length(words::run_us(run.started, ended)))) }
+            td data-label="Size" class={ "number " (none(run.bytes == 0)) } { (if run.bytes > 0 { bytes(run.bytes) } else { "–".to_owned() }) }
+            td data-label="Asked by" class="who" { (run.asked_by) @if run.attempt > 1 { " " span class="dim tight" { "(try " (run.attempt) ")" } } }
         }
     }
+}
+
+/// The class of a cell that has nothing to say, which a phone leaves out.
+fn none(is_none: bool) -> &'static str {
+    if is_none { "none" } else { "" }
 }

@@ -68,6 +68,16 @@ pub(super) fn length(us: u64) -> String {
     }
 }
 
+/// The text without characters that steer: controls, and those that turn the direction of writing and so make a name look
+/// like another. A page is not the place to keep them; what must be kept to the byte is escaped before.
+pub(super) fn unsteered(text: String) -> String {
+    let steers = |character: char| {
+        let turns = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        turns || (character.is_control() && !matches!(character, '\n' | '\t'))
+    };
+    if text.contains(steers) { text.replace(steers, "\u{fffd}") } else { text }
+}
+
 /// How long a run took, in microseconds.
 pub(super) fn run_us(started: Timestamp, ended: Timestamp) -> u64 {
     u64::try_from(ended.as_microsecond().saturating_sub(started.as_microsecond())).unwrap_or(0)
