@@ -206,3 +206,102 @@ fn writers(details: &RunDetails) -> Vec<WriterState> {
     states.sort_by(|one, other| one.component.cmp(&other.component));
     states
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use stillpoint_history::{Asked, Ending, Recorder};
+    use stillpoint_model::{EpochNumber, Event, Grade, Monitor, NoMonitor, Phase, Step};
+
+    use super::*;
+
+    /// Records a run of the backup task: what it saved in archives, and the error of a step, if any.
+    fn record(history: &History, name: &str, archives: &[&str], error: Option<&str>, outcome: Outcome) {
+        let asked = Asked { task: Task::Backup, by: "schedule".into(), attempt: 1 };
+        let recorder = Recorder::begin(history.path(), name, &asked, Arc::new(NoMonitor)).unwrap();
+        let component: stillpoint_model::ComponentName = "ledger".parse().unwrap();
+        recorder.emit(Event::PhaseStarted { phase: Phase::Freeze });
+        for (step, error) in [(Step::Freeze, error), (Step::Release, None)] {
+            let error = error.map(Into::into);
+            let component = component.clone();
+            recorder.emit(Event::StepEnded { component, step, level: None, elapsed_us: 7, error });
+        }
+        if outcome != Outcome::Failed {
+            recorder.emit(Event::ComponentCaptured {
+                component,
+                grade: Grade::Frozen,
+                files: 3,
+                bytes: 1000,
+            });
+        }
+        for archive in archives {
+            recorder.emit(Event::VersionSaved {
+                archive: archive.parse().unwrap(),
+                version: "ab".repeat(32),
+                epoch: EpochNumber(7),
+                added_bytes: Some(100),
+                stored_bytes: Some(50),
+            });
+        }
+        recorder.end(Ending {
+            outcome,
+            exit_code: 0,
+            failure: None,
+            hook_failure: None,
+            grade: Some(Grade::Frozen),
+            problems: 0,
+            set: None,
+            room: Some((10, 100)),
+        });
+    }
+
+    #[test]
+    fn the_pages_get_what_the_runs_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::open(&folder.path().join("P01.db")).unwrap();
+        let empty = overview(&history, &["nas".to_owned()]).unwrap();
+        assert!(empty.last_backup.is_none() && empty.recent.is_empty() && empty.archives[0].behind == 0);
+
+        record(&history, "first", &["nas", "cloud"], None, Outcome::Complete);
+        record(&history, "second", &["cloud"], None, Outcome::Incomplete);
+        record(&history, "third", &["cloud"], None, Outcome::Complete);
+        record(&history, "fourth", &[], Some("no answer"), Outcome::Failed);
+
+        let facts = overview(&history, &["nas".to_owned(), "cloud".to_owned(), "new".to_owned()]).unwrap();
+        assert_eq!(facts.last_backup.unwrap().name, "third");
+        assert_eq!(facts.last_attempt.unwrap().name, "fourth");
+        let behind: Vec<u64> = facts.archives.iter().map(|it| it.behind).collect();
+        assert_eq!(behind, [2, 0, 3]);
+        assert!(facts.archives[2].last.is_none() && facts.archives[0].last.is_some());
+
+        let components = components(&history, Vec::new(), Timestamp::now()).unwrap();
+        let (newest, stored) = components.last_set.unwrap();
+        assert_eq!((newest.name.as_str(), stored[0].name.as_str()), ("third", "ledger"));
+        let writer = &components.writers[0];
+        assert_eq!((writer.step.as_str(), writer.component.as_str()), ("release", "ledger"));
+        assert_eq!(writer.error, Some(("freeze".to_owned(), "no answer".to_owned())));
+
+        let charts = charts(&history).unwrap();
+        let saved: Vec<Option<f64>> = charts.points.iter().map(|point| point.saved).collect();
+        assert_eq!(saved, [Some(0.95), Some(0.95), Some(0.95), None]);
+        assert_eq!(charts.points[0].run, "first");
+
+        let page = run(&history, "third").unwrap().unwrap();
+        assert_eq!(page.details.versions.len(), 1);
+        assert!(run(&history, "fifth").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_list_that_goes_on_says_from_where() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::open(&folder.path().join("P01.db")).unwrap();
+        record(&history, "one", &[], None, Outcome::Complete);
+        let list = runs(&history, None, None, None).unwrap();
+        assert!(list.older.is_none() && list.runs.len() == 1);
+        let older = runs(&history, None, None, Some(list.runs[0].started)).unwrap();
+        assert!(older.runs.is_empty());
+        assert!(runs(&history, Some(Task::Verify), None, None).unwrap().runs.is_empty());
+        assert!(runs(&history, None, Some(Outcome::Failed), None).unwrap().runs.is_empty());
+    }
+}

@@ -111,7 +111,7 @@ fn under_way(chrome: &Chrome, details: &RunDetails) -> Markup {
     let current = current.map_or("", |phase| phase.phase.as_str());
     let ended = |name: &str| details.phases.iter().any(|it| it.phase == name && it.elapsed_us.is_some());
     html! {
-        section class="card now" aria-labelledby="under-way" data-run=(run.name) {
+        section class="card now" aria-labelledby="under-way" {
             h2 id="under-way" { a href={ "/runs/" (segment(&run.name)) } { (words::capital(run.task.as_str())) " under way" } }
             p { "Asked for by " b { (run.asked_by) } ", began " (time(chrome, run.started)) " (" (distance(chrome, run.started)) ")"
                 @if run.attempt > 1 { ", try " (run.attempt) } "." }

@@ -26,7 +26,7 @@ pub fn page(chrome: &Chrome, data: &RunData) -> Markup {
     let run = &details.run;
     let content = html! {
         h1 { (words::capital(run.task.as_str())) " of " (words::local(chrome, run.started)) }
-        div data-region="run" data-run=[run.ended.is_none().then_some(&run.name)] {
+        div data-region="run" {
             (summary(chrome, run))
             @if !details.phases.is_empty() { (time_line(details)) }
             @if !details.problem_list.is_empty() { (problems(details)) }

@@ -532,7 +532,7 @@ pub fn charts() -> ChartsData {
             window_us: (!failed).then(|| 300_000 + number * 4_000 + number * number * 7919 % 90_000),
             took_us: if failed { 31_000_000 } else { 240_000_000 + number * 1_000_000 },
             bytes: (!failed).then(|| 48_000_000_000 + number * 90_000_000),
-            saved: (!failed && number > 3).then(|| 0.97 + (number % 5) as f64 * 0.005),
+            saved: (!failed && number > 3).then_some(0.97 + (number % 5) as f64 * 0.005),
         }
     });
     ChartsData { points: points.collect() }

@@ -48,7 +48,9 @@ pub(super) fn long(seconds: u64) -> String {
     let day = if days == 1 { "day" } else { "days" };
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, minutes) if seconds < 600 && seconds % 60 > 0 => format!("{minutes} min {} s", seconds % 60),
+        (0, 0, minutes) if seconds < 600 && !seconds.is_multiple_of(60) => {
+            format!("{minutes} min {} s", seconds % 60)
+        }
         (0, 0, minutes) => format!("{minutes} min"),
         (0, hours, 0) => format!("{hours} h"),
         (0, hours, minutes) => format!("{hours} h {minutes} min"),

@@ -35,11 +35,8 @@
       if (inside && focus.matches("input, select, textarea")) continue;
       const open = [...old.querySelectorAll("details")].map((it) => it.open);
       old.replaceChildren(...document.importNode(fresh, true).childNodes);
-      for (const name of ["run"]) {
-        if (fresh.dataset[name]) old.dataset[name] = fresh.dataset[name]; else delete old.dataset[name];
-      }
       old.querySelectorAll("details").forEach((it, place) => { it.open = Boolean(open[place]); });
-      if (inside) again_at(old, focus);
+      if (inside) focusAgain(old, focus);
     }
     const answer = document.querySelector(".answer");
     const fresh = page.querySelector(".answer");
@@ -47,11 +44,12 @@
     document.title = page.title;
   }
 
-  // The keyboard stays where it was: at the same link or button, as far as there still is one.
-  function again_at(region, focus) {
+  // The keyboard stays where it was: at the same link or button, or else at the content. Never at another button, which a person
+  // would then press unknowingly.
+  function focusAgain(region, focus) {
     const same = [...region.querySelectorAll("a, button, summary")].find((it) =>
       it.tagName === focus.tagName && it.textContent === focus.textContent && it.getAttribute("href") === focus.getAttribute("href"));
-    if (same) same.focus({ preventScroll: true });
+    (same ?? document.querySelector("main")).focus({ preventScroll: true });
   }
 
   function soon() {
@@ -69,7 +67,7 @@
     return `${unit ? bytes.toFixed(1) : bytes} ${units[unit]}`;
   }
 
-  function phase_began(name) {
+  function phaseBegan(name) {
     each("phase", (it) => { it.textContent = name; });
     document.querySelectorAll("[data-phase]").forEach((it) => {
       if (it.hasAttribute("aria-current")) { it.removeAttribute("aria-current"); it.classList.add("done"); }
@@ -85,9 +83,9 @@
       const share = known ? Math.min(100, event.bytes / event.total_bytes * 100) : 0;
       it.querySelector("svg").toggleAttribute("hidden", !known);
       it.querySelector(".fill").setAttribute("width", share.toFixed(1));
-      const of_all = known ? ` of ${size(event.total_bytes)}, ${share.toFixed(0)} %` : "";
+      const ofAll = known ? ` of ${size(event.total_bytes)}, ${share.toFixed(0)} %` : "";
       const who = event.component ? `${event.component}: ` : "";
-      it.querySelector('[data-now="activity"]').textContent = `${who}${event.activity}, ${event.files} files, ${size(event.bytes)}${of_all}`;
+      it.querySelector('[data-now="activity"]').textContent = `${who}${event.activity}, ${event.files} files, ${size(event.bytes)}${ofAll}`;
     });
   }
 
@@ -96,7 +94,7 @@
     const event = JSON.parse(told.data);
     switch (event.event) {
       case "progress": progressed(event); break;
-      case "phase-started": phase_began(event.phase); break;
+      case "phase-started": phaseBegan(event.phase); break;
       default: soon();
     }
   });
