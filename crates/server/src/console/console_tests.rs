@@ -119,7 +119,8 @@ fn pages() -> Vec<(String, String)> {
     add("audit-bad", audit::page(&bad(Place::Audit), &audit(HOSTILE)));
     add("charts-empty", charts::page(&reader(Place::Charts), &charts::ChartsData::default()));
     add("charts-lively", charts::page(&of(Place::Charts), &charts()));
-    add("sign-in-empty", sign_in::page(&door(""), &sign_in::SignInData::default()));
+    let nobody = sign_in::SignInData { nobody_yet: true, ..sign_in::SignInData::default() };
+    add("sign-in-empty", sign_in::page(&door(""), &nobody));
     add("sign-in-bad", sign_in::page(&door(HOSTILE), &sign_in(HOSTILE)));
     add("welcome-lively", sign_in::welcome(&door(""), &welcome("")));
     add("welcome-bad", sign_in::welcome(&door(HOSTILE), &welcome(HOSTILE)));
@@ -396,7 +397,7 @@ fn the_other_pages_show_their_facts() {
         ("alerts-empty", &["Nobody is told of alerts"]),
         (
             "schedule-lively",
-            &["every day between 02:00 and 05:00", "At most 1 day lie between", "Thu 26 Nov 2026, 01:57 UTC"],
+            &["every day between 02:00 and 05:00", "At most 1 day between", "Thu 26 Nov 2026, 01:57 UTC"],
         ),
         ("schedule-bad", &["The schedule before the last edit is in use"]),
         ("settings-empty", &["valid"]),
@@ -405,7 +406,8 @@ fn the_other_pages_show_their_facts() {
         ("people-lively", &["anna (you)", "It is shown this once", "carla as reader"]),
         ("audit-lively", &["192.0.2.7", "refused: nothing is under way"]),
         ("charts-lively", &["The last 60 runs", "Freeze window", "99.0 %", "The figures as a table"]),
-        ("sign-in-bad", &["name or password is wrong", "Nobody can sign in yet"]),
+        ("sign-in-bad", &["name or password is wrong"]),
+        ("sign-in-empty", &["Nobody can sign in yet", "journalctl -u stillpoint"]),
         ("welcome-lively", &["This link works once", "at least 12 characters", "the two passwords differ"]),
         ("error-bad", &["There is no such page.", "What to do: Go on from the overview."]),
     ];

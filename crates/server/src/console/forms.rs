@@ -9,6 +9,22 @@ pub(super) fn csrf(chrome: &Chrome) -> Markup {
     html! { input type="hidden" name="csrf" value=(chrome.csrf); }
 }
 
+/// As [`button`], for what cannot be taken back: the first press only asks. Works without scripts.
+pub(super) fn careful(
+    chrome: &Chrome,
+    action: &str,
+    label: &str,
+    sure: &str,
+    fields: &[(&str, &str)],
+) -> Markup {
+    html! {
+        details class="careful" {
+            summary { (label) }
+            (button(chrome, action, sure, "danger", fields))
+        }
+    }
+}
+
 /// A form that is one button, with fields that are not seen.
 pub(super) fn button(
     chrome: &Chrome,

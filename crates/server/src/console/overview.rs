@@ -94,7 +94,7 @@ fn answer(chrome: &Chrome, data: &OverviewData) -> Markup {
             @if chrome.may_operate() {
                 div class="actions" data-region="actions" {
                     @match &data.under_way {
-                        Some(run) => (forms::button(chrome, "/tasks/cancel", "Cancel the run", "danger", &[("run", &run.run.name)])),
+                        Some(run) => (forms::careful(chrome, "/tasks/cancel", "Cancel the run", "Yes, cancel it", &[("run", &run.run.name)])),
                         None => (forms::button(chrome, "/tasks", "Run backup now", "primary", &[("task", "backup")])),
                     }
                     (forms::button(chrome, "/tasks", "Verify now", "", &[("task", "verify")]))

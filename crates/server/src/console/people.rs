@@ -111,7 +111,7 @@ fn people(chrome: &Chrome, people: &[PersonLine]) -> Markup {
                         }
                         td data-label="Added" { (time(chrome, it.created)) }
                         td data-label="Last seen" { @match it.last_seen { Some(at) => (distance(chrome, at)), None => "never" } }
-                        td data-label="Actions" { (forms::button(chrome, &format!("{base}/remove"), "Remove", "danger", &[])) }
+                        td data-label="Actions" { (forms::careful(chrome, &format!("{base}/remove"), "Remove", "Yes, remove", &[])) }
                     }
                 } }
             }
@@ -155,7 +155,7 @@ fn tokens(chrome: &Chrome, tokens: &[TokenLine]) -> Markup {
                             td data-label="Made by" { (it.person) }
                             td data-label="Ends" { (time(chrome, it.expires)) @if it.expires <= chrome.now { " (over)" } }
                             td data-label="Last used" { @match it.last_used { Some(at) => (distance(chrome, at)), None => "never" } }
-                            td data-label="Actions" { (forms::button(chrome, &format!("/tokens/{}/revoke", it.id), "Revoke", "danger", &[])) }
+                            td data-label="Actions" { (forms::careful(chrome, &format!("/tokens/{}/revoke", it.id), "Revoke", "Yes, revoke", &[])) }
                         }
                     } }
                 }

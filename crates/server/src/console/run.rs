@@ -58,7 +58,7 @@ fn summary(chrome: &Chrome, run: &Run) -> Markup {
                     span data-now="activity" {} (words::bar(0.0, 1.0, "now", "progress of the activity"))
                 }
                 @if chrome.may_operate() {
-                    (forms::button(chrome, "/tasks/cancel", "Cancel the run", "danger", &[("run", &run.name)]))
+                    (forms::careful(chrome, "/tasks/cancel", "Cancel the run", "Yes, cancel it", &[("run", &run.name)]))
                 }
             }
             dl class="columns" {

@@ -543,7 +543,7 @@ pub fn sign_in(text: &str) -> SignInData {
         name: format!("anna{text}"),
         error: Some(format!("name or password is wrong{text}")),
         next: format!("/runs{text}"),
-        nobody_yet: true,
+        nobody_yet: false,
     }
 }
 

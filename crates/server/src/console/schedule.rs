@@ -58,10 +58,10 @@ fn retention(data: &ScheduleData) -> Markup {
             h2 id="retention" { "Change retention" }
             @match data.longest_gap {
                 Some(gap) if gap <= data.change_retention => p {
-                    (words::badge("good", "✓", "kept")) " At most " (length_words(gap)) " lie between two backups; the other sites keep changes for " (limit) "."
+                    (words::badge("good", "✓", "kept")) " At most " (length_words(gap)) " between two backups; the other sites keep changes for " (limit) "."
                 },
                 Some(gap) => p {
-                    (words::badge("bad", "✕", "not kept")) " Up to " (length_words(gap)) " lie between two backups, but the other sites keep changes for "
+                    (words::badge("bad", "✕", "not kept")) " Up to " (length_words(gap)) " between two backups, but the other sites keep changes for "
                     (limit) " only: plan backups more often."
                 },
                 None => p { (words::badge("bad", "✕", "not kept")) " No backup is planned; the other sites keep changes for " (limit) "." },

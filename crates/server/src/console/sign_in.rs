@@ -28,7 +28,7 @@ pub fn page(chrome: &Chrome, data: &SignInData) -> Markup {
                     code { "journalctl -u stillpoint" } "." }
             }
             (refusal(data.error.as_deref()))
-            form method="post" action="/sign-in" class="rows" {
+            @if !data.nobody_yet { form method="post" action="/sign-in" class="rows" {
                 (forms::csrf(chrome))
                 input type="hidden" name="next" value=(data.next);
                 label for="name" { "Name" }
@@ -38,7 +38,7 @@ pub fn page(chrome: &Chrome, data: &SignInData) -> Markup {
                 input type="password" id="password" name="password" required autocomplete="current-password"
                     autofocus[!data.name.is_empty()];
                 button type="submit" class="primary" { "Sign in" }
-            }
+            } }
         }
     };
     chrome.frame("Sign in", &content)
