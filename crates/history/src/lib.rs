@@ -3,15 +3,19 @@
 //! The process that does a run records it ([`Recorder`]); everybody else reads ([`History`]).
 
 mod alive;
+mod audit;
 mod error;
 mod messages;
+mod people;
 mod recorder;
 mod run;
 mod runs;
 mod store;
 
+pub use audit::{Audit, AuditAction, AuditQuery, AuditRow};
 pub use error::HistoryError;
 pub use messages::{ComponentStatus, Message, MessageQuery};
+pub use people::{Invitation, Person, Role, SecretHash, Session, Token};
 pub use recorder::{Asked, Ending, Recorder};
 pub use run::{PROBLEMS_KEPT_MAX, Run, RunComponent, RunDetails, RunPhase, RunStep, RunVersion, Task};
 pub use runs::RunQuery;
