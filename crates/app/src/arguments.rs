@@ -27,11 +27,10 @@ pub struct Arguments {
 const WIDTH_MAX: usize = 100;
 
 /// Verbs, and the options of every verb that do nothing in them: taken, but not shown in their help.
-const WITHOUT: [(&str, &[&str]); 8] = [
+const WITHOUT: [(&str, &[&str]); 7] = [
     ("demo", &["config", "state_dir"]),
     ("init", &["state_dir"]),
     ("config", &["state_dir"]),
-    ("verify", &["config", "state_dir"]),
     ("show", &["config", "state_dir"]),
     ("list", &["state_dir"]),
     ("completions", &["config", "state_dir", "json", "verbose", "quiet"]),
@@ -118,7 +117,7 @@ pub enum Verb {
     /// Put a site, or one component of it, back from a backup set
     Recover(RecoverArguments),
     /// Read every byte of a backup set and compare it with what was stored
-    Verify(SetArguments),
+    Verify(VerifyArguments),
     /// Show what a backup set holds
     Show(SetArguments),
     /// List the backup sets at a destination
@@ -261,6 +260,14 @@ pub struct RecoverArguments {
 pub struct SetArguments {
     /// The backup set, or the destination that holds it
     pub set: PathBuf,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// The backup set, or the destination that holds it [default: what the site file names: the set, and a share of each
+    /// archive]
+    pub set: Option<PathBuf>,
 }
 
 /// Arguments of `list`.

@@ -5,6 +5,7 @@ mod arguments;
 mod demo;
 mod edge;
 mod qr;
+mod record;
 mod screen;
 mod verbs;
 

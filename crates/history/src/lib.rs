@@ -12,6 +12,7 @@ mod run;
 mod runs;
 mod store;
 
+pub use alive::{Follower, under_way};
 pub use audit::{Audit, AuditAction, AuditQuery, AuditRow};
 pub use error::HistoryError;
 pub use messages::{ComponentStatus, Message, MessageQuery};

@@ -56,7 +56,7 @@ pub struct Recorder {
 }
 
 enum Told {
-    Event(Box<Event>, Timestamp),
+    Event(Box<Event>),
     Ended(Box<Ending>, Timestamp),
 }
 
@@ -77,9 +77,9 @@ impl Recorder {
     ) -> Result<Self, HistoryError> {
         let history = History::open(path)?;
         history.settle_dead(Timestamp::now())?;
-        let unheld = |error: std::io::Error| HistoryError::open(history.path(), error);
         // Held before the row is there: who finds the row must find the run alive.
-        let alive = Alive::begin(history.path(), name).map_err(unheld)?;
+        let alive =
+            Alive::begin(history.path(), name).map_err(|error| HistoryError::open(history.path(), error))?;
         let run = {
             let connection = history.connection();
             connection.execute(
@@ -95,11 +95,9 @@ impl Recorder {
             connection.last_insert_rowid()
         };
         let (sender, receiver) = channel();
-        let book = Book { history, run, task: asked.task, phases: 0, steps: 0, problems: 0 };
-        let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || {
-            book.write_all(&receiver);
-            drop(alive);
-        });
+        let book = Book { history, alive, run, task: asked.task, phases: 0, steps: 0, problems: 0 };
+        let thread =
+            std::thread::Builder::new().name("recorder".into()).spawn(move || book.write_all(&receiver));
         let writer = thread.map_err(|error| HistoryError::open(path, error))?;
         Ok(Self { next, to_writer: Mutex::new(Some(sender)), writer: Mutex::new(Some(writer)) })
     }
@@ -125,9 +123,7 @@ impl Recorder {
 
 impl Monitor for Recorder {
     fn emit(&self, event: Event) {
-        if !matches!(event, Event::Progress { .. }) {
-            self.tell(Told::Event(Box::new(event.clone()), Timestamp::now()));
-        }
+        self.tell(Told::Event(Box::new(event.clone())));
         self.next.emit(event);
     }
 }
@@ -135,6 +131,7 @@ impl Monitor for Recorder {
 /// What the writing thread has.
 struct Book {
     history: History,
+    alive: Alive,
     run: i64,
     task: Task,
     phases: u32,
@@ -148,6 +145,11 @@ impl Book {
             let mut batch = vec![first];
             std::thread::sleep(GATHER);
             batch.extend(receiver.try_iter());
+            for told in &batch {
+                if let Told::Event(event) = told {
+                    self.alive.tell(event);
+                }
+            }
             if let Err(error) = self.write(&batch) {
                 tracing::warn!("the history of this run has a gap: {error}");
             }
@@ -155,13 +157,13 @@ impl Book {
     }
 
     fn write(&mut self, batch: &[Told]) -> rusqlite::Result<()> {
-        let Book { history, run, task, phases, steps, problems } = self;
+        let Book { history, run, task, phases, steps, problems, .. } = self;
         let connection = history.connection();
         let change = connection.unchecked_transaction()?;
         let mut pen = Pen { connection: &change, run: *run, phases, steps, problems };
         for told in batch {
             match told {
-                Told::Event(event, at) => pen.event(event, *at)?,
+                Told::Event(event) => pen.event(event)?,
                 Told::Ended(ending, at) => {
                     pen.ended(ending, *at)?;
                     count_run(&change, *task, ending.outcome)?;
@@ -181,7 +183,7 @@ struct Pen<'a> {
 }
 
 impl Pen<'_> {
-    fn event(&mut self, event: &Event, _at: Timestamp) -> rusqlite::Result<()> {
+    fn event(&mut self, event: &Event) -> rusqlite::Result<()> {
         let run = self.run;
         let write = |text: &str, values: &[&dyn rusqlite::ToSql]| {
             self.connection.prepare_cached(text)?.execute(values).map(drop)

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, named_params, params};
 use stillpoint_model::{Grade, Outcome, Problem};
 
-use crate::alive::is_alive;
+use crate::alive::under_way;
 use crate::run::{Run, RunComponent, RunDetails, RunPhase, RunStep, RunVersion, Task};
 use crate::{History, HistoryError};
 
@@ -161,7 +161,7 @@ impl History {
     pub fn settle_dead(&self, now: Timestamp) -> Result<Vec<String>, HistoryError> {
         let mut dead = Vec::new();
         for run in self.under_way()? {
-            if is_alive(self.path(), &run.name) {
+            if under_way(self.path(), &run.name).is_some() {
                 continue;
             }
             let connection = self.connection();

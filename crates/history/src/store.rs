@@ -94,8 +94,8 @@ fn real_path(path: &Path) -> Result<PathBuf, HistoryError> {
     Ok(folder.canonicalize().map_err(|error| HistoryError::open(path, error))?.join(name))
 }
 
-/// A history that root makes belongs to whom its folder belongs to. Where it may not be given away it stays ours.
-fn give_to_owner_of_folder(path: &Path) {
+/// What root makes belongs to whom its folder belongs to. Where it may not be given away it stays ours.
+pub(crate) fn give_to_owner_of_folder(path: &Path) {
     use std::os::unix::fs::MetadataExt;
     if let Some(folder) = path.parent().and_then(|folder| std::fs::metadata(folder).ok()) {
         let _ = std::os::unix::fs::lchown(path, Some(folder.uid()), Some(folder.gid()));

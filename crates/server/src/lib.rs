@@ -2,5 +2,9 @@
 
 pub mod access;
 mod blocking;
+pub mod launcher;
+pub mod live;
+pub mod queue;
+pub mod service;
 
 pub use blocking::blocking;

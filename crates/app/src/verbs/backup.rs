@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use stillpoint_coordinator::ActHook;
+use stillpoint_history::Task;
 use stillpoint_model::{ErrorKind, Outcome, Ticket};
 use stillpoint_site::{BackupOptions, BackupReport, SiteError};
 
 use super::{Answer, cancel_or_leave_on_signal, monitor, own_program, state_root};
 use crate::arguments::{BackupArguments, Common, ReconcileArguments};
 use crate::edge;
+use crate::record::{BackupFacts, Record, new_run};
 use crate::screen::{Screen, Style, count, span};
 
 /// The exit code of an incomplete run.
@@ -21,19 +23,32 @@ pub fn backup(common: &Common, own: &BackupArguments, hook: Arc<dyn ActHook>) ->
         let rehearsal = stillpoint_site::backup_plan(&site)?;
         return print_plan(common, &rehearsal);
     }
+    let run = new_run();
+    let record = Record::begin(common, &site, &run, Task::Backup, monitor(common))?;
     let options = BackupOptions {
+        run,
         state_root: state_root(common)?,
         guard: vec![own_program()?.into(), "guard".into()],
         // Leads to what is running, also when its file was replaced or removed since.
         program: "/proc/self/exe".into(),
-        monitor: monitor(common),
+        monitor: record.monitor(),
         cancel: cancel_or_leave_on_signal(),
         hook,
     };
-    let report = stillpoint_site::backup(&site, &options)?;
-    if !common.json && !common.quiet {
-        summary(&report);
+    let report = stillpoint_site::backup(&site, &options);
+    if let Ok(report) = report.as_ref()
+        && !common.json
+        && !common.quiet
+    {
+        summary(report);
     }
+    let facts = report.as_ref().map(|report| BackupFacts::of(&site, report)).unwrap_or_default();
+    let answer = report.and_then(answer);
+    record.end_backup(facts, &answer);
+    answer
+}
+
+fn answer(report: BackupReport) -> Answer {
     match (report.outcome, report.failure) {
         // The set may be published and whole: that the site stands still is what a person must know.
         (_, Some(error)) if error.kind == ErrorKind::NotThawed => Err(error),

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use stillpoint_history::{AuditAction, AuditQuery, AuditRow, History, HistoryError, Invitation, Person, Role, Token};
+use stillpoint_history::{
+    AuditAction, AuditQuery, AuditRow, History, HistoryError, Invitation, Person, Role, Token,
+};
 
 use crate::access::secret::{TOKEN_MARK, hash, new_secret};
 use crate::access::{Access, AccessError, By, Caller, NewSession};
