@@ -1,10 +1,12 @@
 //! The service: schedule, queue, alerts, console and API over the same facts.
 
 pub mod access;
+pub mod api;
 mod blocking;
 pub mod launcher;
 pub mod live;
 pub mod queue;
 pub mod service;
+pub mod web;
 
 pub use blocking::blocking;

@@ -16,6 +16,7 @@ pub use stillpoint_history::{Audit, AuditAction, AuditQuery, AuditRow, Person, R
 use stillpoint_history::{History, HistoryError, SecretHash};
 
 use crate::access::limits::Limits;
+pub use crate::access::password::PASSWORD_CHARS_MIN;
 use crate::access::password::Passwords;
 pub use crate::access::people::{TOKEN_DAYS_MAX, new_link};
 pub use crate::access::sign_in::{NewSession, SESSION_IDLE, SESSION_LONGEST};

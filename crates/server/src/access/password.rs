@@ -20,7 +20,7 @@ const AT_ONCE: usize = 2;
 const WAITING_MAX: usize = 16;
 
 /// The shortest password, in characters; no other rule makes one better.
-const CHARS_MIN: usize = 12;
+pub const PASSWORD_CHARS_MIN: usize = 12;
 
 /// The longest, in bytes, so that nobody sends megabytes to be hashed.
 const BYTES_MAX: usize = 1024;
@@ -114,9 +114,9 @@ fn nobody() -> String {
 
 fn check(password: &str) -> Result<(), AccessError> {
     let chars = password.chars().count();
-    if chars < CHARS_MIN {
+    if chars < PASSWORD_CHARS_MIN {
         return Err(AccessError::Refused(format!(
-            "the password has {chars} characters: take at least {CHARS_MIN}, such as four words that you choose by chance"
+            "the password has {chars} characters: take at least {PASSWORD_CHARS_MIN}, such as four words that you choose by chance"
         )));
     }
     if password.len() > BYTES_MAX {

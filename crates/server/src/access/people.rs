@@ -23,7 +23,7 @@ const NAME_CHARS_MAX: usize = 64;
 const NOBODY: [&str; 2] = ["schedule", "command line"];
 
 /// Makes a one-time link that gives the rights of an administrator, in the place of the last one, and returns its path on the
-/// console (`/link/SECRET`). With a name, it gives that person a new password.
+/// console (`/welcome/SECRET`). With a name, it gives that person a new password.
 ///
 /// # Errors
 ///
@@ -41,7 +41,7 @@ fn link_for(
     let secret = new_secret()?;
     let expires = now.saturating_add(LINK_FOR).unwrap_or(now);
     history.invite(&hash(&secret), &Invitation { role, name: name.map(str::to_owned), expires })?;
-    Ok(format!("/link/{secret}"))
+    Ok(format!("/welcome/{secret}"))
 }
 
 impl Access {
