@@ -7,6 +7,7 @@ use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcomman
 use stillpoint_model::ComponentName;
 
 use crate::archive_arguments::ArchiveArguments;
+use crate::service_arguments::{LauncherArguments, ServeArguments};
 
 /// Backs up a whole site at one instant, and brings it back.
 #[derive(Debug, Parser)]
@@ -126,6 +127,10 @@ pub enum Verb {
     Archive(ArchiveArguments),
     /// Heal what a dead run left: frozen services, snapshots, half-built sets
     Reconcile(ReconcileArguments),
+    /// Serve the site: schedule, alerts, console, API and metrics
+    Serve(ServeArguments),
+    /// Start tasks for the service, with the rights that it does not have
+    Launcher(LauncherArguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -219,6 +224,9 @@ pub struct BackupArguments {
     /// Check everything and say what would be done; touch nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Wait while another run holds this site or this machine, instead of giving up
+    #[arg(long, conflicts_with = "dry_run")]
+    pub wait: bool,
 }
 
 /// Arguments of `reconcile`.

@@ -7,6 +7,7 @@ mod edge;
 mod qr;
 mod record;
 mod screen;
+mod service_arguments;
 mod verbs;
 
 use std::process::ExitCode;

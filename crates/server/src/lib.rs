@@ -6,7 +6,9 @@ mod blocking;
 pub mod launcher;
 pub mod live;
 pub mod queue;
+mod serve;
 pub mod service;
 pub mod web;
 
 pub use blocking::blocking;
+pub use serve::{ServeOptions, history_of, serve};

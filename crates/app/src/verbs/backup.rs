@@ -1,11 +1,12 @@
 //! `backup` and `reconcile`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stillpoint_coordinator::ActHook;
 use stillpoint_history::Task;
-use stillpoint_model::{ErrorKind, Outcome, Ticket};
-use stillpoint_site::{BackupOptions, BackupReport, SiteError};
+use stillpoint_model::{ErrorKind, Event, Outcome, Ticket};
+use stillpoint_site::{BackupOptions, BackupReport, LoadedSite, SiteError};
 
 use super::{Answer, cancel_or_leave_on_signal, monitor, own_program, state_root};
 use crate::arguments::{BackupArguments, Common, ReconcileArguments};
@@ -35,7 +36,10 @@ pub fn backup(common: &Common, own: &BackupArguments, hook: Arc<dyn ActHook>) ->
         cancel: cancel_or_leave_on_signal(),
         hook,
     };
-    let report = stillpoint_site::backup(&site, &options);
+    let report = match own.wait {
+        true => when_it_is_our_turn(&site, &options),
+        false => stillpoint_site::backup(&site, &options),
+    };
     if let Ok(report) = report.as_ref()
         && !common.json
         && !common.quiet
@@ -46,6 +50,33 @@ pub fn backup(common: &Common, own: &BackupArguments, hook: Arc<dyn ActHook>) ->
     let answer = report.and_then(answer);
     record.end_backup(facts, &answer);
     answer
+}
+
+/// How often a run that waits looks whether it may begin.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The backup, as soon as no other run holds the site or the machine. Who does is told while it waits.
+fn when_it_is_our_turn(site: &LoadedSite, options: &BackupOptions) -> Result<BackupReport, SiteError> {
+    loop {
+        match stillpoint_site::backup(site, options) {
+            Err(busy) if busy.kind == ErrorKind::Busy && !options.cancel.is_cancelled() => {
+                let activity = format!("waiting: {}", busy.text);
+                options.monitor.emit(Event::Progress {
+                    component: None,
+                    activity,
+                    files: 0,
+                    bytes: 0,
+                    total_bytes: None,
+                });
+                std::thread::sleep(LOOK_EVERY);
+            }
+            Err(busy) if busy.kind == ErrorKind::Busy => {
+                let text = "cancelled while it waited for its turn";
+                return Err(SiteError::new(ErrorKind::Cancelled, text).because(busy));
+            }
+            done => return done,
+        }
+    }
 }
 
 fn answer(report: BackupReport) -> Answer {

@@ -6,6 +6,7 @@ mod config;
 mod init;
 mod pages;
 mod recover;
+mod service;
 mod sets;
 
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ pub fn dispatch(arguments: &Arguments, hook: Arc<dyn ActHook>) -> Answer {
         Verb::List(own) => sets::list(common, own),
         Verb::Archive(own) => archive::archive(common, own),
         Verb::Reconcile(own) => backup::reconcile(common, own),
+        Verb::Serve(own) => service::serve(common, own),
+        Verb::Launcher(own) => service::launcher(common, own),
         Verb::Completions { shell } => pages::completions(*shell),
         Verb::Man(own) => pages::man(own),
         Verb::Guard { arguments } => Ok(stillpoint_coordinator::guard_main(arguments)),

@@ -154,7 +154,7 @@ impl Order {
     /// The words after the program and its common options. `restored` is the folder for restored data.
     pub(super) fn words(&self, restored: &std::path::Path) -> Vec<std::ffi::OsString> {
         match self {
-            Order::Backup => words(&["backup"]),
+            Order::Backup => words(&["backup", "--wait"]),
             Order::Verify => words(&["verify"]),
             Order::Retention => words(&["archive", "forget", "--prune"]),
             Order::Restore(wish) => {
