@@ -2,6 +2,9 @@
 //!
 //! The process that does a run records it ([`Recorder`]); everybody else reads ([`History`]).
 
+mod alert;
+mod alert_book;
+mod alerts;
 mod alive;
 mod error;
 mod messages;
@@ -10,6 +13,10 @@ mod run;
 mod runs;
 mod store;
 
+pub use alert::{
+    Alert, AlertQuery, AlertSeverity, AlertState, AlertWords, ChannelState, Delivery, NoticeKind,
+};
+pub use alert_book::AlertBook;
 pub use error::HistoryError;
 pub use messages::{ComponentStatus, Message, MessageQuery};
 pub use recorder::{Asked, Ending, Recorder};
