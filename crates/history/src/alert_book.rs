@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::HistoryError;
 use crate::alert::{Alert, AlertSeverity, AlertState, AlertWords, Delivery, NoticeKind};
 use crate::runs::{count, instant};
-use crate::{History, HistoryError};
 
 pub(crate) const ALERT: &str = "id, kind, subject, instance, severity, state, title, text, remedy, began, changed, told, occurrences, postponed_until, closed_by, holds, comment";
 pub(crate) const DELIVERY: &str = "id, alert, channel, notice, made, tries, next_try, told, error";
 
-/// The tables of alerts within one transaction. Made by [`History::change_alerts`].
+/// The tables of alerts within one transaction. Made by [`crate::History::change_alerts`].
 pub struct AlertBook<'a> {
     pub(crate) connection: &'a Connection,
 }
