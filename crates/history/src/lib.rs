@@ -2,6 +2,9 @@
 //!
 //! The process that does a run records it ([`Recorder`]); everybody else reads ([`History`]).
 
+mod alert;
+mod alert_book;
+mod alerts;
 mod alive;
 mod audit;
 mod error;
@@ -12,6 +15,10 @@ mod run;
 mod runs;
 mod store;
 
+pub use alert::{
+    Alert, AlertQuery, AlertSeverity, AlertState, AlertWords, ChannelState, Delivery, NoticeKind,
+};
+pub use alert_book::AlertBook;
 pub use alive::{Follower, under_way};
 pub use audit::{Audit, AuditAction, AuditQuery, AuditRow};
 pub use error::HistoryError;

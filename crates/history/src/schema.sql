@@ -45,6 +45,7 @@ CREATE TABLE versions (
     added_bytes INTEGER, stored_bytes INTEGER,
     PRIMARY KEY (run, archive, version)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX versions_by_archive ON versions (archive, epoch);
 CREATE TABLE problems (
     run INTEGER NOT NULL, number INTEGER NOT NULL, component TEXT, path TEXT, text TEXT NOT NULL,
     PRIMARY KEY (run, number)
@@ -62,6 +63,7 @@ CREATE TABLE messages (
 CREATE INDEX messages_by_run ON messages (run);
 CREATE INDEX messages_by_time ON messages (at);
 CREATE INDEX messages_to_look_at ON messages (severity, id) WHERE severity > 0;
+CREATE INDEX messages_of_trouble ON messages (number, id) WHERE severity > 0;
 
 -- What metrics count, also after the rows are let go.
 CREATE TABLE counters (name TEXT NOT NULL, label TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (name, label))
@@ -71,27 +73,44 @@ CREATE TABLE alerts (
     id INTEGER PRIMARY KEY,
     kind TEXT NOT NULL,
     subject TEXT NOT NULL,              -- what it is about, such as an archive; may be empty
-    severity TEXT NOT NULL,
+    instance TEXT NOT NULL,             -- what made it, such as a run; another one counts as another occurrence
+    severity INTEGER NOT NULL,          -- 0 info, 1 warning, 2 critical
     state TEXT NOT NULL,                -- active, postponed, cleared
+    title TEXT NOT NULL,
     text TEXT NOT NULL,
     remedy TEXT NOT NULL,
     began INTEGER NOT NULL,
-    changed INTEGER NOT NULL,
+    changed INTEGER NOT NULL,           -- when the state or the severity last changed
+    told INTEGER NOT NULL,              -- when its last notice was made
     occurrences INTEGER NOT NULL,
     postponed_until INTEGER,
-    closed_by TEXT,
+    closed_by TEXT,                     -- NULL: by itself
+    holds INTEGER NOT NULL,             -- whether its condition still holds, also when a person closed it
     comment TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE UNIQUE INDEX alerts_open ON alerts (kind, subject) WHERE state <> 'cleared';
-CREATE INDEX alerts_by_change ON alerts (changed);
+CREATE INDEX alerts_holding ON alerts (holds, id) WHERE holds = 1;
+CREATE INDEX alerts_by_state ON alerts (state, changed);
 
--- What each channel was told of each alert, so that it is told once.
+-- What each channel was told of each alert, and what it has yet to be told: at most one notice, the newest.
 CREATE TABLE deliveries (
-    id INTEGER PRIMARY KEY, alert INTEGER NOT NULL, channel TEXT NOT NULL, notice TEXT NOT NULL, at INTEGER NOT NULL,
-    error TEXT
+    id INTEGER PRIMARY KEY,
+    alert INTEGER NOT NULL,
+    channel TEXT NOT NULL,
+    notice TEXT NOT NULL,               -- begun, worsened, reminder, cleared
+    made INTEGER NOT NULL,
+    tries INTEGER NOT NULL,             -- how often it failed
+    next_try INTEGER NOT NULL,
+    told INTEGER,                       -- when the channel took it; NULL: not yet
+    error TEXT                          -- how the last try failed
 ) STRICT;
 CREATE INDEX deliveries_by_alert ON deliveries (alert, channel);
-CREATE TABLE channels (name TEXT PRIMARY KEY, last_good INTEGER, last_failed INTEGER, error TEXT) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX deliveries_waiting ON deliveries (channel, alert) WHERE told IS NULL;
+CREATE TABLE channels (
+    name TEXT PRIMARY KEY, last_good INTEGER, last_failed INTEGER,
+    failures INTEGER NOT NULL,          -- in a row
+    error TEXT
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE people (
     name TEXT PRIMARY KEY, role TEXT NOT NULL, password TEXT NOT NULL, created INTEGER NOT NULL, last_seen INTEGER
