@@ -120,8 +120,10 @@ CREATE TABLE people (
 ) STRICT, WITHOUT ROWID;
 -- Secrets are kept as their SHA-256 only.
 CREATE TABLE sessions (
-    secret BLOB PRIMARY KEY, person TEXT NOT NULL, csrf TEXT NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL
+    secret BLOB PRIMARY KEY, person TEXT NOT NULL, created INTEGER NOT NULL, last_seen INTEGER NOT NULL,
+    expires INTEGER NOT NULL            -- when it ends if nobody is seen before
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_person ON sessions (person);
 CREATE TABLE tokens (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, secret BLOB NOT NULL UNIQUE, role TEXT NOT NULL, person TEXT NOT NULL,
     created INTEGER NOT NULL, expires INTEGER NOT NULL, last_used INTEGER

@@ -1,5 +1,8 @@
 //! The service: schedule, queue, alerts, console and API over the same facts.
 
+pub mod access;
+pub mod api;
+mod blocking;
 pub mod console;
 pub mod launcher;
 pub mod live;
@@ -10,4 +13,7 @@ pub mod service;
 pub mod timetable;
 
 pub use scheduler::steps;
+pub mod web;
+
+pub use blocking::blocking;
 pub use serve::{ServeOptions, history_of, serve};

@@ -1,0 +1,7 @@
+//! The JSON API.
+
+use crate::web::Route;
+
+pub fn routes() -> Vec<Route> {
+    Vec::new()
+}
