@@ -66,6 +66,14 @@ pub async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) -
 }
 
 pub fn parse(bytes: &[u8]) -> Answer {
+    let answer = parse_head(bytes);
+    let chunked = answer.header("transfer-encoding") == "chunked";
+    let body = if chunked { without_chunks(&answer.body) } else { answer.body.clone() };
+    Answer { body, ..answer }
+}
+
+/// The head, and of the body what is there, as it came.
+pub fn parse_head(bytes: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let mut lines = head.lines();
@@ -74,9 +82,7 @@ pub fn parse(bytes: &[u8]) -> Answer {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
-    let body = if chunked { without_chunks(body) } else { body.to_owned() };
-    Answer { status, headers, body }
+    Answer { status, headers, body: body.to_owned() }
 }
 
 fn without_chunks(mut body: &str) -> String {
