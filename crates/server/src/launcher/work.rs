@@ -33,12 +33,17 @@ pub(super) struct Working {
 }
 
 impl Tools {
-    fn command(&self, words: Vec<OsString>) -> Result<(Command, std::fs::File), LaunchError> {
+    /// The program with one more option for all verbs, and the words of a task. Options come first: after `--` there are none.
+    fn command(
+        &self,
+        option: Option<&str>,
+        words: Vec<OsString>,
+    ) -> Result<(Command, std::fs::File), LaunchError> {
         let said = tempfile::tempfile().map_err(|error| LaunchError::new("make a temporary file", error))?;
         let copy = said.try_clone().map_err(|error| LaunchError::new("share a temporary file", error))?;
         let mut command = Command::new(&self.program);
         command.args(["--config".into(), self.config.clone(), "--state-dir".into(), self.state_root.clone()]);
-        command.args(words).stdin(Stdio::null()).stderr(copy).env_remove("NOTIFY_SOCKET");
+        command.args(option).args(words).stdin(Stdio::null()).stderr(copy).env_remove("NOTIFY_SOCKET");
         // Ctrl-C at a terminal is for the service, which decides what becomes of a run.
         command.process_group(0);
         Ok((command, said))
@@ -50,17 +55,15 @@ impl Tools {
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&restored);
             made.map_err(|error| LaunchError::new("make the folder for restored data", error))?;
         }
-        let (mut command, said) = self.command(order.words(&restored))?;
-        command.arg("--quiet").stdout(Stdio::null());
+        let (mut command, said) = self.command(Some("--quiet"), order.words(&restored))?;
+        command.stdout(Stdio::null());
         command.env("STILLPOINT_ASKED_BY", by).env("STILLPOINT_ATTEMPT", attempt.to_string());
         spawn(&mut command, said)
     }
 
     pub(super) fn ask(&self, question: &Question) -> Result<Working, LaunchError> {
-        let (mut command, said) = self.command(question.words())?;
-        if !matches!(question, Question::File { .. }) {
-            command.arg("--json");
-        }
+        let option = (!matches!(question, Question::File { .. })).then_some("--json");
+        let (mut command, said) = self.command(option, question.words())?;
         // A question that nobody waits for any longer is not worth its work.
         command.stdout(Stdio::piped()).kill_on_drop(true);
         spawn(&mut command, said)
