@@ -55,14 +55,15 @@ static PASSWORD_TEXT: LazyLock<String> = LazyLock::new(|| {
     argon2::Argon2::default().hash_password(PASSWORD.as_bytes(), &salt).unwrap().to_string()
 });
 
-pub fn site_file(folder: &Path) -> std::path::PathBuf {
+fn site_file(folder: &Path) -> std::path::PathBuf {
     let tree = folder.join("tree");
     std::fs::create_dir_all(&tree).unwrap();
     std::fs::create_dir_all(folder.join("backups")).unwrap();
     let text = format!(
-        "[site]\ncode = \"P01\"\nname = \"Test\"\n\n[destination]\nfolder = {:?}\n\n[[component]]\nname = \"content\"\ntype = \"files\"\npath = {:?}\n",
+        "[site]\ncode = \"P01\"\nname = \"Test\"\n\n[destination]\nfolder = {:?}\n\n[[component]]\nname = \"content\"\ntype = \"files\"\npath = {:?}\n\n[[archive]]\nname = \"local\"\nlocation = {:?}\nkey = {{ file = \"/nowhere/key\" }}\n",
         folder.join("backups"),
         tree,
+        folder.join("archive"),
     );
     let path = folder.join("site.toml");
     std::fs::write(&path, text).unwrap();
@@ -77,8 +78,8 @@ impl Ground {
     pub async fn with(tls: Option<TlsFrom>, limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (config, state_root) = (site_file(folder.path()), folder.path().join("state"));
-        let tools =
-            Tools { program: "/bin/false".into(), config: config.clone(), state_root: state_root.clone() };
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/programs/stillpoint");
+        let tools = Tools { program, config: config.clone(), state_root: state_root.clone() };
         let service = Service::open(&config, &state_root, Launcher::Own(Arc::new(tools))).unwrap();
         let clock = TestClock::new();
         let access = Arc::new(Access::new(service.history.clone(), clock.as_clock()));
@@ -104,6 +105,13 @@ impl Ground {
         let mut all = vec![("content-type", "application/x-www-form-urlencoded")];
         all.extend(headers);
         send(self.address, &request("POST", path, &all, body)).await
+    }
+
+    /// Sends JSON with a token.
+    pub async fn json(&self, method: &str, path: &str, token: &str, body: &str) -> Answer {
+        let bearer = format!("Bearer {token}");
+        let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
+        send(self.address, &request(method, path, &headers, body)).await
     }
 
     /// Signs somebody in, and returns the cookie.

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod api;
 mod client;
+mod door;
 mod ground;
 mod roles;
+mod strangers;
+mod tls;
