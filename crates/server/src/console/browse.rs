@@ -54,8 +54,10 @@ pub struct BrowseData {
     pub entries: Vec<EntryLine>,
     /// Entries follow: the name to go on after, for `&after=`.
     pub after: Option<Vec<u8>>,
-    /// A folder that the form offers to restore into.
-    pub target: String,
+    /// The folder of the server in which restored data gets a folder of its own.
+    pub restored: String,
+    /// The name that the form offers for it.
+    pub folder: String,
 }
 
 impl BrowseData {
@@ -150,12 +152,11 @@ fn restore(chrome: &Chrome, data: &BrowseData, base: &str) -> Markup {
                     option value=(path_query(&data.path)) { (what) }
                     @for it in &data.entries { option value=(data.place(&it.name)) { (shown(&it.name)) } }
                 }
-                label for="restore-target" { "Into this folder of the server" }
-                input type="text" id="restore-target" name="target" value=(data.target) required pattern="/.*" spellcheck="false"
-                    aria-describedby="restore-help";
-                label class="check" { input type="checkbox" name="overwrite" value="yes"; " Overwrite what is there" }
-                p id="restore-help" class="dim" { "The folder is made when it is not there. Without the tick nothing is overwritten. "
-                    "A whole version is a backup set: " code { "stillpoint recover" } " brings the site back from it." }
+                label for="restore-folder" { "Name of the new folder in " (data.restored) }
+                input type="text" id="restore-folder" name="folder" value=(data.folder) required pattern="[A-Za-z0-9][A-Za-z0-9\\-]*"
+                    maxlength="64" spellcheck="false" aria-describedby="restore-help";
+                p id="restore-help" class="dim" { "Letters, digits and -. Nothing of the site is touched; a person puts the data where they "
+                    "belong. A whole version is a backup set: " code { "stillpoint recover" } " brings the site back from it." }
                 button type="submit" class="primary" { "Restore" }
             }
         }

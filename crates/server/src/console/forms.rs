@@ -25,6 +25,11 @@ pub(super) fn careful(
     }
 }
 
+/// Cancels the run under way.
+pub(super) fn cancel(chrome: &Chrome, job: u64) -> Markup {
+    careful(chrome, "/tasks/cancel", "Cancel the run", "Yes, cancel it", &[("job", &job.to_string())])
+}
+
 /// A form that is one button, with fields that are not seen.
 pub(super) fn button(
     chrome: &Chrome,

@@ -3,12 +3,14 @@
 use jiff::{SignedDuration, Timestamp};
 use stillpoint_history::{History, HistoryError, MessageQuery, Run, RunDetails, RunQuery, Task};
 use stillpoint_model::Outcome;
+use stillpoint_model::site_file::SiteFile;
 
 use super::charts::{ChartPoint, ChartsData};
-use super::components::{ComponentsData, Configured, WriterState};
-use super::overview::ArchiveState;
+use super::components::{ComponentsData, WriterState};
+use super::overview::{ArchiveState, OverviewData};
 use super::run::RunData;
 use super::runs::RunsData;
+use super::site_facts;
 
 /// Verdicts of runs that published a set.
 const PUBLISHED: [Outcome; 2] = [Outcome::Complete, Outcome::Incomplete];
@@ -25,40 +27,29 @@ const STATUS_HOURS: i64 = 24 * 7;
 /// From how many published sets on that an archive lacks they are no more counted one by one.
 const BEHIND_MAX: usize = 30;
 
-/// What the overview needs of the history.
-#[derive(Debug, Clone)]
-pub struct OverviewFacts {
-    /// The newest run that published a set.
-    pub last_backup: Option<Run>,
-    /// The newest run of the backup task that ended.
-    pub last_attempt: Option<Run>,
-    /// The run that is under way.
-    pub under_way: Option<RunDetails>,
-    /// The newest run of verify that ended.
-    pub last_verify: Option<Run>,
-    /// How the archives stand.
-    pub archives: Vec<ArchiveState>,
-    /// The newest runs.
-    pub recent: Vec<Run>,
-}
-
-/// For the overview of a site with these archives.
+/// For the overview of a site. The job under way, the queue and the alerts are for the caller to add.
 ///
 /// # Errors
 ///
 /// When the database fails.
-pub fn overview(history: &History, archives: &[String]) -> Result<OverviewFacts, HistoryError> {
+pub fn overview(history: &History, site: &SiteFile, now: Timestamp) -> Result<OverviewData, HistoryError> {
     let all = [Outcome::Complete, Outcome::Incomplete, Outcome::Failed];
     let under_way = match history.under_way()?.pop() {
         Some(run) => history.run(&run.name)?,
         None => None,
     };
-    Ok(OverviewFacts {
+    let archives: Vec<String> = site.archives.iter().map(|it| it.name.as_str().to_owned()).collect();
+    Ok(OverviewData {
         last_backup: history.last_run(Task::Backup, &PUBLISHED)?,
         last_attempt: history.last_run(Task::Backup, &all)?,
+        change_retention: site_facts::change_retention(site),
+        next_run: site_facts::next_backup(site, now),
         under_way,
+        job: None,
+        queue: Vec::new(),
+        alerts: Vec::new(),
         last_verify: history.last_run(Task::Verify, &all)?,
-        archives: archive_states(history, archives)?,
+        archives: archive_states(history, &archives)?,
         recent: history.runs(&RunQuery { limit: RUNS_ON_OVERVIEW, ..RunQuery::default() })?,
     })
 }
@@ -112,7 +103,7 @@ pub fn runs(
     Ok(RunsData { runs, task, outcome, before, older })
 }
 
-/// One run, if it is there. The log is for the caller to add.
+/// One run, if it is there. The job and the log are for the caller to add.
 ///
 /// # Errors
 ///
@@ -124,7 +115,7 @@ pub fn run(history: &History, name: &str) -> Result<Option<RunData>, HistoryErro
     let messages_left_out = messages.len() > MESSAGES_MAX;
     messages.truncate(MESSAGES_MAX);
     messages.reverse();
-    Ok(Some(RunData { details, messages, messages_left_out, log: None }))
+    Ok(Some(RunData { details, messages, messages_left_out, job: None, log: None }))
 }
 
 /// The charts.
@@ -163,7 +154,7 @@ pub fn charts(history: &History) -> Result<ChartsData, HistoryError> {
 /// When the database fails.
 pub fn components(
     history: &History,
-    configured: Vec<Configured>,
+    site: &SiteFile,
     now: Timestamp,
 ) -> Result<ComponentsData, HistoryError> {
     let details = |run: Option<Run>| match run {
@@ -174,7 +165,7 @@ pub fn components(
     let last_attempt = details(history.last_attempt(Task::Backup)?)?;
     let since = now.checked_sub(SignedDuration::from_hours(STATUS_HOURS)).unwrap_or(Timestamp::UNIX_EPOCH);
     Ok(ComponentsData {
-        configured,
+        configured: site_facts::configured(site),
         last_set: last_set.map(|it| (it.run, it.components)),
         status: history.component_status(since)?,
         status_hours: STATUS_HOURS.unsigned_abs(),
@@ -256,11 +247,25 @@ mod tests {
         });
     }
 
+    fn site_with(archives: &[&str]) -> SiteFile {
+        let mut text = String::from(
+            "[site]\ncode = \"P01\"\nname = \"Head office\"\ntype = \"primary\"\n[destination]\nfolder = \"/srv/backup\"\n[[component]]\nname = \"ledger\"\ntype = \"files\"\npath = \"/srv/ledger\"\n",
+        );
+        for name in archives {
+            text += &format!(
+                "[[archive]]\nname = \"{name}\"\nlocation = \"/mnt/{name}\"\nkey = {{ file = \"/etc/stillpoint/key\" }}\n"
+            );
+        }
+        stillpoint_model::site_file::parse(&text).unwrap()
+    }
+
     #[test]
     fn the_pages_get_what_the_runs_recorded() {
         let folder = tempfile::tempdir().unwrap();
         let history = History::open(&folder.path().join("P01.db")).unwrap();
-        let empty = overview(&history, &["nas".to_owned()]).unwrap();
+        let now = Timestamp::now();
+        let site = site_with(&["nas", "cloud", "new"]);
+        let empty = overview(&history, &site, now).unwrap();
         assert!(empty.last_backup.is_none() && empty.recent.is_empty() && empty.archives[0].behind == 0);
 
         record(&history, "first", &["nas", "cloud"], None, Outcome::Complete);
@@ -268,14 +273,14 @@ mod tests {
         record(&history, "third", &["cloud"], None, Outcome::Complete);
         record(&history, "fourth", &[], Some("no answer"), Outcome::Failed);
 
-        let facts = overview(&history, &["nas".to_owned(), "cloud".to_owned(), "new".to_owned()]).unwrap();
+        let facts = overview(&history, &site, now).unwrap();
         assert_eq!(facts.last_backup.unwrap().name, "third");
         assert_eq!(facts.last_attempt.unwrap().name, "fourth");
         let behind: Vec<u64> = facts.archives.iter().map(|it| it.behind).collect();
         assert_eq!(behind, [2, 0, 3]);
         assert!(facts.archives[2].last.is_none() && facts.archives[0].last.is_some());
 
-        let components = components(&history, Vec::new(), Timestamp::now()).unwrap();
+        let components = components(&history, &site, now).unwrap();
         let (newest, stored) = components.last_set.unwrap();
         assert_eq!((newest.name.as_str(), stored[0].name.as_str()), ("third", "ledger"));
         let writer = &components.writers[0];

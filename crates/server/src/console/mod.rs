@@ -9,11 +9,11 @@
 //! | Path | Fields | Role |
 //! |---|---|---|
 //! | `/tasks` | `task` (backup, verify, retention) | operator |
-//! | `/tasks/cancel` | `run` | operator |
+//! | `/tasks/cancel` | `job` | operator |
 //! | `/alerts/{id}/postpone` | `until` (1h, 8h, tomorrow, date), `date` | operator |
 //! | `/alerts/{id}/clear` | `comment` | operator |
 //! | `/alerts/test` | | operator |
-//! | `/versions/{archive}/{version}/restore` | `path` (escaped once more, as in links: it may be no text), `target`, `overwrite` (yes) | administrator |
+//! | `/versions/{archive}/{version}/restore` | `path` (escaped once more, as in links: it may be no text), `folder` (a name) | administrator |
 //! | `/people/invite` | `name`, `role` | administrator |
 //! | `/people/{name}/role` | `role` | administrator |
 //! | `/people/{name}/remove` | | administrator |
@@ -41,6 +41,7 @@ pub mod runs;
 pub mod schedule;
 pub mod settings;
 pub mod sign_in;
+pub mod site_facts;
 mod timeline;
 mod verdict;
 pub mod versions;

@@ -24,6 +24,8 @@ pub struct ArchiveState {
 /// A task that waits.
 #[derive(Debug, Clone)]
 pub struct Queued {
+    /// Its number in the queue.
+    pub job: u64,
     /// What it does.
     pub task: String,
     /// Who asked for it.
@@ -47,6 +49,8 @@ pub struct OverviewData {
     pub next_run: Option<Timestamp>,
     /// The run that is under way.
     pub under_way: Option<RunDetails>,
+    /// Its number in the queue; missing when it was begun elsewhere, such as on a command line.
+    pub job: Option<u64>,
     /// What waits.
     pub queue: Vec<Queued>,
     /// Active alerts, the worst first.
@@ -93,9 +97,10 @@ fn answer(chrome: &Chrome, data: &OverviewData) -> Markup {
             }
             @if chrome.may_operate() {
                 div class="actions" data-region="actions" {
-                    @match &data.under_way {
-                        Some(run) => (forms::careful(chrome, "/tasks/cancel", "Cancel the run", "Yes, cancel it", &[("run", &run.run.name)])),
-                        None => (forms::button(chrome, "/tasks", "Run backup now", "primary", &[("task", "backup")])),
+                    @match (&data.under_way, data.job) {
+                        (None, _) => (forms::button(chrome, "/tasks", "Run backup now", "primary", &[("task", "backup")])),
+                        (Some(_), Some(job)) => (forms::cancel(chrome, job)),
+                        (Some(_), None) => {}
                     }
                     (forms::button(chrome, "/tasks", "Verify now", "", &[("task", "verify")]))
                 }
@@ -111,7 +116,7 @@ fn under_way(chrome: &Chrome, details: &RunDetails) -> Markup {
     let current = current.map_or("", |phase| phase.phase.as_str());
     let ended = |name: &str| details.phases.iter().any(|it| it.phase == name && it.elapsed_us.is_some());
     html! {
-        section class="card now" aria-labelledby="under-way" {
+        section class="card now" aria-labelledby="under-way" data-run=(run.name) {
             h2 id="under-way" { a href={ "/runs/" (segment(&run.name)) } { (words::capital(run.task.as_str())) " under way" } }
             p { "Asked for by " b { (run.asked_by) } ", began " (time(chrome, run.started)) " (" (distance(chrome, run.started)) ")"
                 @if run.attempt > 1 { ", try " (run.attempt) } "." }
@@ -140,7 +145,10 @@ fn queue(chrome: &Chrome, queue: &[Queued]) -> Markup {
             ul class="plain" {
                 @for task in queue {
                     li { b { (task.task) } ", asked for by " (task.asked_by) " " (distance(chrome, task.since))
-                        @if !task.waits_for.is_empty() { ": waits for " (task.waits_for) } }
+                        @if !task.waits_for.is_empty() { ": waits for " (task.waits_for) }
+                        @if chrome.may_operate() {
+                            " " (forms::button(chrome, "/tasks/cancel", "Do not do it", "quiet", &[("job", &task.job.to_string())]))
+                        } }
                 }
             }
         }

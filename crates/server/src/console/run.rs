@@ -16,6 +16,8 @@ pub struct RunData {
     pub messages: Vec<Message>,
     /// There are more messages than are shown.
     pub messages_left_out: bool,
+    /// Its number in the queue, while it is under way and was begun by the service.
+    pub job: Option<u64>,
     /// What it logged, as text.
     pub log: Option<String>,
 }
@@ -27,7 +29,7 @@ pub fn page(chrome: &Chrome, data: &RunData) -> Markup {
     let content = html! {
         h1 { (words::capital(run.task.as_str())) " of " (words::local(chrome, run.started)) }
         div data-region="run" {
-            (summary(chrome, run))
+            (summary(chrome, run, data.job))
             @if !details.phases.is_empty() { (time_line(details)) }
             @if !details.problem_list.is_empty() { (problems(details)) }
             @if !details.components.is_empty() { (components(details)) }
@@ -45,9 +47,9 @@ pub fn page(chrome: &Chrome, data: &RunData) -> Markup {
     chrome.frame(&format!("Run {}", run.name), &content)
 }
 
-fn summary(chrome: &Chrome, run: &Run) -> Markup {
+fn summary(chrome: &Chrome, run: &Run, job: Option<u64>) -> Markup {
     html! {
-        section class="card" aria-labelledby="verdict" {
+        section class="card" aria-labelledby="verdict" data-run=(run.name) {
             h2 id="verdict" { (outcome(run.outcome)) " "
                 @if run.problems > 0 { (many(run.problems, "problem")) } }
             @if let Some(why) = &run.failure { p class="why" { b { "Why it failed: " } (why) } }
@@ -57,9 +59,7 @@ fn summary(chrome: &Chrome, run: &Run) -> Markup {
                 div class="progress" data-now="progress" hidden {
                     span data-now="activity" {} (words::bar(0.0, 1.0, "now", "progress of the activity"))
                 }
-                @if chrome.may_operate() {
-                    (forms::careful(chrome, "/tasks/cancel", "Cancel the run", "Yes, cancel it", &[("run", &run.name)]))
-                }
+                @if let (true, Some(job)) = (chrome.may_operate(), job) { (forms::cancel(chrome, job)) }
             }
             dl class="columns" {
                 dt { "Run" } dd { code { (run.name) } }

@@ -171,6 +171,7 @@ pub fn run_data(details: RunDetails) -> RunData {
             message(4, id::BACKUP_COMPLETED, &[]),
         ],
         messages_left_out: false,
+        job: Some(11),
         log: Some("2026-11-25T06:15:00Z STATMSG: ID=5055\n2026-11-25T06:19:12Z Backup completed".into()),
     }
 }
@@ -200,6 +201,7 @@ pub fn empty_overview() -> OverviewData {
         change_retention: SignedDuration::from_hours(120),
         next_run: None,
         under_way: None,
+        job: None,
         queue: Vec::new(),
         alerts: Vec::new(),
         last_verify: None,
@@ -226,7 +228,9 @@ pub fn good_overview() -> OverviewData {
 pub fn lively_overview() -> OverviewData {
     OverviewData {
         under_way: Some(under_way()),
+        job: Some(11),
         queue: vec![Queued {
+            job: 12,
             task: "verify".into(),
             asked_by: "bert".into(),
             since: before(1),
@@ -265,6 +269,7 @@ pub fn bad_run() -> RunData {
             message(2, id::PROBLEM_RECORDED, &["ledger", HOSTILE, HOSTILE]),
         ],
         messages_left_out: true,
+        job: None,
         log: Some(HOSTILE.into()),
         details: bad,
     }
@@ -280,6 +285,7 @@ pub fn bad_overview() -> OverviewData {
         alerts: vec![alert(9, "critical", AlertState::Active, HOSTILE)],
         archives: vec![ArchiveState { name: HOSTILE.into(), last: None, behind: 30 }],
         queue: vec![Queued {
+            job: 12,
             task: "verify".into(),
             asked_by: HOSTILE.into(),
             since: before(1),
@@ -373,7 +379,8 @@ pub fn browse(text: &str) -> BrowseData {
             entry(b"socket", EntryKind::Special),
         ],
         after: Some(b"socket".to_vec()),
-        target: "/var/tmp/restore".into(),
+        restored: "/var/lib/stillpoint/restored".into(),
+        folder: "P01-4711".into(),
     }
 }
 
@@ -444,7 +451,6 @@ pub fn schedule(old_because: Option<&str>) -> ScheduleData {
         planned: vec![Planned {
             task: "backup".into(),
             words: "every day between 02:00 and 05:00".into(),
-            expression: String::new(),
             zone: "Europe/Berlin".into(),
             missed: "it is caught up as soon as the machine is on".into(),
             next: (0..10).map(|day| before(-1000 - 1440 * day)).collect(),

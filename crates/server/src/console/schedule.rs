@@ -14,8 +14,6 @@ pub struct Planned {
     pub task: String,
     /// When, in words.
     pub words: String,
-    /// When, as the site file says it; may be empty.
-    pub expression: String,
     /// The zone in which it is meant.
     pub zone: String,
     /// What becomes of a run that was missed, in words.
@@ -76,7 +74,7 @@ fn one(chrome: &Chrome, number: usize, planned: &Planned) -> Markup {
         section aria-labelledby=(id) {
             h2 id=(id) { (words::capital(&planned.task)) }
             dl class="columns" {
-                dt { "When" } dd { (planned.words) @if !planned.expression.is_empty() { " " code { (planned.expression) } } }
+                dt { "When" } dd { (planned.words) }
                 dt { "Time zone" } dd { (planned.zone) }
                 dt { "When missed" } dd { (planned.missed) }
             }

@@ -56,8 +56,9 @@
     if (waiting === null) waiting = setTimeout(() => { waiting = null; refresh(); }, GATHER_MS);
   }
 
-  function each(name, act) {
-    document.querySelectorAll(`[data-now="${name}"]`).forEach(act);
+  // What this page shows of the run that an event is of.
+  function each(event, what, act) {
+    document.querySelectorAll(`[data-run="${CSS.escape(event.of)}"] ${what}`).forEach(act);
   }
 
   function size(bytes) {
@@ -67,17 +68,17 @@
     return `${unit ? bytes.toFixed(1) : bytes} ${units[unit]}`;
   }
 
-  function phaseBegan(name) {
-    each("phase", (it) => { it.textContent = name; });
-    document.querySelectorAll("[data-phase]").forEach((it) => {
+  function phaseBegan(event) {
+    each(event, '[data-now="phase"]', (it) => { it.textContent = event.phase; });
+    each(event, "[data-phase]", (it) => {
       if (it.hasAttribute("aria-current")) { it.removeAttribute("aria-current"); it.classList.add("done"); }
-      if (it.dataset.phase === name) it.setAttribute("aria-current", "step");
+      if (it.dataset.phase === event.phase) it.setAttribute("aria-current", "step");
     });
-    each("progress", (it) => { it.hidden = true; });
+    each(event, '[data-now="progress"]', (it) => { it.hidden = true; });
   }
 
   function progressed(event) {
-    each("progress", (it) => {
+    each(event, '[data-now="progress"]', (it) => {
       it.hidden = false;
       const known = event.total_bytes > 0;
       const share = known ? Math.min(100, event.bytes / event.total_bytes * 100) : 0;
@@ -94,7 +95,7 @@
     const event = JSON.parse(told.data);
     switch (event.event) {
       case "progress": progressed(event); break;
-      case "phase-started": phaseBegan(event.phase); break;
+      case "phase-started": phaseBegan(event); break;
       default: soon();
     }
   });
