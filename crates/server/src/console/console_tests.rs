@@ -330,7 +330,7 @@ fn a_run_shows_its_phases_its_window_and_what_to_do() {
         "snapshot 240 ms stands still",
         "611 times magnified",
         "0.16 % of the run",
-        "documents frozen btrfs 184\u{202f}000",
+        "documents btrfs frozen 184\u{202f}000",
         "5035",
         "Backup completed",
         "3fa93fa93fa9 epoch 4711",
@@ -340,6 +340,11 @@ fn a_run_shows_its_phases_its_window_and_what_to_do() {
     for fact in facts {
         assert!(lively.contains(fact), "{fact} is not in {lively}");
     }
+    let going = words_of("run-under-way");
+    assert!(
+        going.contains("Phase:") && going.contains("documents btrfs") && !going.contains("184"),
+        "{going}"
+    );
     let bad = words_of("run-bad");
     for fact in ["What to do:", "Cause:", "The first 1 of 2\u{202f}000", "error", "There are more messages"] {
         assert!(bad.contains(fact), "{fact} is not in {bad}");

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
-use stillpoint_history::{Run, RunDetails};
+use stillpoint_history::{Run, RunDetails, Task};
 use stillpoint_model::Phase;
 
 use super::alerts::AlertLine;
@@ -120,7 +120,7 @@ fn under_way(chrome: &Chrome, details: &RunDetails) -> Markup {
             h2 id="under-way" { a href={ "/runs/" (segment(&run.name)) } { (words::capital(run.task.as_str())) " under way" } }
             p { "Asked for by " b { (run.asked_by) } ", began " (time(chrome, run.started)) " (" (distance(chrome, run.started)) ")"
                 @if run.attempt > 1 { ", try " (run.attempt) } "." }
-            @if !details.phases.is_empty() {
+            @if run.task == Task::Backup {
                 p aria-live="polite" { "Phase: " b data-now="phase" { (if current.is_empty() { "–" } else { current }) } }
                 ol class="phases" {
                     @for phase in Phase::ALL {

@@ -1,7 +1,8 @@
 //! `/runs/{name}`: one run.
 
 use maud::{Markup, html};
-use stillpoint_history::{Message, Run, RunDetails, RunStep};
+use stillpoint_history::{Message, Run, RunDetails, RunStep, Task};
+use stillpoint_model::Outcome;
 
 use super::timeline::{drawing, is_still, swatch, window_row, window_steps};
 use super::words::{self, bytes, count, distance, grade, length, many, outcome, segment, time};
@@ -49,34 +50,34 @@ pub fn page(chrome: &Chrome, data: &RunData) -> Markup {
 
 fn summary(chrome: &Chrome, run: &Run, job: Option<u64>) -> Markup {
     html! {
-        section class="card" aria-labelledby="verdict" data-run=(run.name) {
-            h2 id="verdict" { (outcome(run.outcome)) " "
-                @if run.problems > 0 { (many(run.problems, "problem")) } }
-            @if let Some(why) = &run.failure { p class="why" { b { "Why it failed: " } (why) } }
-            @if let Some(why) = &run.hook_failure { p { b { "The hook failed; the backup is whole: " } (why) } }
-            @if run.ended.is_none() {
-                p aria-live="polite" { "Phase: " b data-now="phase" { "–" } }
-                div class="progress" data-now="progress" hidden {
-                    span data-now="activity" {} (words::bar(0.0, 1.0, "now", "progress of the activity"))
+            section class="card" aria-labelledby="verdict" data-run=(run.name) {
+                h2 id="verdict" { (outcome(run.outcome)) " "
+                    @if run.problems > 0 { (many(run.problems, "problem")) } }
+                @if let Some(why) = &run.failure { p class="why" { b { "Why it failed: " } (why) } }
+                @if let Some(why) = &run.hook_failure { p { b { "The hook failed; the backup is whole: " } (why) } }
+                @if run.ended.is_none() {
+    @if run.task == Task::Backup { p aria-live="polite" { "Phase: " b data-now="phase" { "–" } } }
+                    div class="progress" data-now="progress" hidden {
+                        span data-now="activity" {} (words::bar(0.0, 1.0, "now", "progress of the activity"))
+                    }
+                    @if let (true, Some(job)) = (chrome.may_operate(), job) { (forms::cancel(chrome, job)) }
                 }
-                @if let (true, Some(job)) = (chrome.may_operate(), job) { (forms::cancel(chrome, job)) }
-            }
-            dl class="columns" {
-                dt { "Run" } dd { code { (run.name) } }
-                @if let Some(epoch) = run.epoch { dt { "Epoch" } dd { (epoch) } }
-                dt { "Asked by" } dd { (run.asked_by) @if run.attempt > 1 { ", try " (run.attempt) } }
-                dt { "Began" } dd { (time(chrome, run.started)) " (" (distance(chrome, run.started)) ")" }
-                @if let Some(ended) = run.ended {
-                    dt { "Ended" } dd { (time(chrome, ended)) ", after " (length(words::run_us(run.started, ended))) }
+                dl class="columns" {
+                    dt { "Run" } dd { code { (run.name) } }
+                    @if let Some(epoch) = run.epoch { dt { "Epoch" } dd { (epoch) } }
+                    dt { "Asked by" } dd { (run.asked_by) @if run.attempt > 1 { ", try " (run.attempt) } }
+                    dt { "Began" } dd { (time(chrome, run.started)) " (" (distance(chrome, run.started)) ")" }
+                    @if let Some(ended) = run.ended {
+                        dt { "Ended" } dd { (time(chrome, ended)) ", after " (length(words::run_us(run.started, ended))) }
+                    }
+                    @if let Some(window) = run.window_us { dt { "Freeze window" } dd { (length(window)) } }
+                    @if let Some(it) = run.grade { dt { "Grade" } dd { (grade(run.grade)) " " span class="dim" { (words::grade_meaning(it)) } } }
+                    @if run.files > 0 { dt { "Size" } dd { (bytes(run.bytes)) " in " (many(run.files, "file")) } }
+                    @if let Some(set) = &run.set { dt { "Set" } dd { code { (set) } } }
+                    @if let Some(code) = run.exit_code { dt { "Exit code" } dd { (code) } }
                 }
-                @if let Some(window) = run.window_us { dt { "Freeze window" } dd { (length(window)) } }
-                @if let Some(it) = run.grade { dt { "Grade" } dd { (grade(run.grade)) " " span class="dim" { (words::grade_meaning(it)) } } }
-                @if run.files > 0 { dt { "Size" } dd { (bytes(run.bytes)) " in " (many(run.files, "file")) } }
-                @if let Some(set) = &run.set { dt { "Set" } dd { code { (set) } } }
-                @if let Some(code) = run.exit_code { dt { "Exit code" } dd { (code) } }
             }
         }
-    }
 }
 
 fn time_line(details: &RunDetails) -> Markup {
@@ -150,20 +151,26 @@ fn problems(details: &RunDetails) -> Markup {
     }
 }
 
+/// What the set holds. A run that published none knows at most how its components were to be cut.
 fn components(details: &RunDetails) -> Markup {
+    let published = matches!(details.run.outcome, Some(Outcome::Complete | Outcome::Incomplete));
     html! {
         section aria-labelledby="components" {
-            h2 id="components" { "Components in the set" }
+            h2 id="components" { (if published { "Components in the set" } else { "Components" }) }
             table class="stack" {
-                thead { tr { th scope="col" { "Component" } th scope="col" { "Grade" } th scope="col" { "Cut by" }
-                    th scope="col" class="number" { "Files" } th scope="col" class="number" { "Size" } } }
+                thead { tr {
+                    th scope="col" { "Component" } th scope="col" { "Cut by" }
+                    @if published { th scope="col" { "Grade" } th scope="col" class="number" { "Files" } th scope="col" class="number" { "Size" } }
+                } }
                 tbody { @for it in &details.components {
                     tr {
                         th scope="row" data-label="Component" { (it.name) }
-                        td data-label="Grade" { (grade(Some(it.grade))) }
                         td data-label="Cut by" { (it.provider.as_deref().unwrap_or("its writer")) }
-                        td data-label="Files" class="number" { (count(it.files)) }
-                        td data-label="Size" class="number" { (bytes(it.bytes)) }
+                        @if published {
+                            td data-label="Grade" { (grade(Some(it.grade))) }
+                            td data-label="Files" class="number" { (count(it.files)) }
+                            td data-label="Size" class="number" { (bytes(it.bytes)) }
+                        }
                     }
                 } }
             }

@@ -6,8 +6,10 @@
   if (!document.body.dataset.live || !window.EventSource) return;
 
   const GATHER_MS = 400;
+  const DETAILS_MS = 2500;
   const AGES_MS = 60000;
   let waiting = null;
+  let waitingMs = 0;
   let asking = false;
   let again = false;
 
@@ -52,8 +54,12 @@
     (same ?? document.querySelector("main")).focus({ preventScroll: true });
   }
 
-  function soon() {
-    if (waiting === null) waiting = setTimeout(() => { waiting = null; refresh(); }, GATHER_MS);
+  // Asks once for all that comes within this time.
+  function soon(ms = GATHER_MS) {
+    if (waiting !== null && waitingMs <= ms) return;
+    clearTimeout(waiting);
+    waitingMs = ms;
+    waiting = setTimeout(() => { waiting = null; refresh(); }, ms);
   }
 
   // What this page shows of the run that an event is of.
@@ -96,10 +102,11 @@
     switch (event.event) {
       case "progress": progressed(event); break;
       case "phase-started": phaseBegan(event); break;
-      default: soon();
+      case "begun": case "over": case "run-ended": soon(); break;
+      default: soon(DETAILS_MS);
     }
   });
-  for (const topic of ["queue", "alert"]) events.addEventListener(topic, soon);
+  for (const topic of ["queue", "alert"]) events.addEventListener(topic, () => soon());
   // What was told while nobody listened is on the page.
   let opened = false;
   events.addEventListener("open", () => { if (opened) soon(); opened = true; });
