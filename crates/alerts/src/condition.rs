@@ -1,15 +1,14 @@
 //! A condition: one finding of the rules.
 
+use crate::{AlertKind, AlertSeverity};
 use jiff::Timestamp;
-use stillpoint_history::{AlertSeverity, AlertWords};
-
-use crate::Kind;
+use stillpoint_history::AlertWords;
 
 /// Something that is the matter with a site now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     /// What kind of thing.
-    pub kind: Kind,
+    pub kind: AlertKind,
     /// What it is about, such as an archive; empty where there is only one.
     pub subject: String,
     /// What made it, such as the name of a run; empty where nothing in particular did. Another one is another occurrence.

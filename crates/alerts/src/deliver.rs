@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 use stillpoint_history::{Alert, Delivery, History, HistoryError, NoticeKind};
 
 use crate::channel::{Channel, ChannelError, DEADLINE, Ping, Signal};
@@ -18,13 +19,15 @@ const PAUSE: SignedDuration = SignedDuration::from_mins(1);
 const PAUSE_MAX: SignedDuration = SignedDuration::from_hours(1);
 
 /// What became of one thing that was told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Told {
     /// The name of the channel.
     pub channel: String,
     /// The alert; missing for a test and for a ping.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub alert: Option<i64>,
     /// Why it was not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ChannelError>,
 }
 

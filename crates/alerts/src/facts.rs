@@ -28,8 +28,6 @@ pub struct Expected {
     pub archives: Vec<String>,
     /// What is wrong with the site file, when the one in use is an older one.
     pub site_file_mistakes: Option<String>,
-    /// The last jump of the clock that the service saw.
-    pub clock_jump: Option<ClockJump>,
 }
 
 impl Default for Expected {
@@ -46,7 +44,6 @@ impl Default for Expected {
             room: None,
             archives: Vec::new(),
             site_file_mistakes: None,
-            clock_jump: None,
         }
     }
 }
@@ -58,15 +55,6 @@ pub struct Room {
     pub free_bytes: u64,
     /// Bytes in all.
     pub size_bytes: u64,
-}
-
-/// The clock was set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClockJump {
-    /// When that was seen, by the new time.
-    pub at: Timestamp,
-    /// By how much; negative for back.
-    pub by: SignedDuration,
 }
 
 /// The runs of a task that matter.
@@ -121,6 +109,8 @@ pub struct Facts {
     pub guard_thawed: Option<Trouble>,
     /// The last time that what a dead run left was healed.
     pub reconciled: Option<Trouble>,
+    /// The last time that the clock of the machine was set.
+    pub clock_jumped: Option<Trouble>,
     /// How the channels do.
     pub channels: Vec<ChannelState>,
 }
@@ -147,6 +137,7 @@ impl Facts {
             not_thawed: last_message(history, id::SITE_NOT_THAWED)?,
             guard_thawed: last_message(history, id::GUARD_THAWED)?,
             reconciled: last_message(history, id::RUN_RECONCILED)?,
+            clock_jumped: last_message(history, id::CLOCK_JUMPED)?,
             channels: history.channels()?,
             expected,
         })

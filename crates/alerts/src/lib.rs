@@ -7,10 +7,13 @@ mod channel;
 mod condition;
 mod deliver;
 mod facts;
+mod from_site_file;
 mod kind;
 mod notice;
 mod rules;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use channel::{
@@ -19,9 +22,11 @@ pub use channel::{
 };
 pub use condition::Condition;
 pub use deliver::{Told, deliver, ping, test_channels};
-pub use facts::{ArchiveFacts, ClockJump, Expected, Facts, Room, TaskRuns, Trouble};
-pub use kind::Kind;
+pub use facts::{ArchiveFacts, Expected, Facts, Room, TaskRuns, Trouble};
+pub use from_site_file::{Channels, SecretReader};
+pub use kind::{begins, clears, remedy};
 pub use notice::Place;
 pub use rules::conditions;
 pub use settle::{CLOSED_BY_SETTINGS, Listener, Notice, Policy, settle};
-pub use stillpoint_history::{AlertSeverity, AlertState, NoticeKind};
+pub use stillpoint_history::{AlertState, NoticeKind};
+pub use stillpoint_model::site_file::{AlertKind, AlertSeverity};

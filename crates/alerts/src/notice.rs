@@ -1,8 +1,9 @@
 //! A notice in words: for people, as text; for programs, as JSON. Whatever the alert says, a subject is one line.
 
+use crate::AlertSeverity;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use stillpoint_history::{Alert, AlertSeverity, AlertState, NoticeKind};
+use stillpoint_history::{Alert, AlertState, NoticeKind};
 use stillpoint_model::plain::{marked_lines, one_line};
 
 use crate::words::{shortened, span, utc};

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use stillpoint_history::{Alert, AlertBook, AlertSeverity, AlertState, History, HistoryError, NoticeKind};
+use stillpoint_history::{Alert, AlertBook, AlertState, History, HistoryError, NoticeKind};
 
-use crate::{Condition, Kind};
+use crate::{AlertKind, AlertSeverity, Condition};
 
 /// Who closed an alert whose kind the site file disables.
 pub const CLOSED_BY_SETTINGS: &str = "site file";
@@ -17,7 +17,7 @@ pub struct Policy {
     /// How often an alert that is active is told again; zero never.
     pub remind_every: SignedDuration,
     /// The kinds that are no alerts.
-    pub disabled: BTreeSet<Kind>,
+    pub disabled: BTreeSet<AlertKind>,
     /// All channels of the site file.
     pub listeners: Vec<Listener>,
 }
@@ -143,7 +143,8 @@ impl Settling<'_> {
         if let Some(alert) = self.book.alert(id)? {
             for listener in &self.policy.listeners {
                 // A channel is not told that it does not work.
-                let is_own = alert.kind == Kind::ChannelFailing.as_str() && alert.subject == listener.name;
+                let is_own =
+                    alert.kind == AlertKind::ChannelFailed.as_str() && alert.subject == listener.name;
                 if !is_own && listener.least.is_some_and(|least| alert.severity >= least) {
                     self.book.tell(id, &listener.name, kind, self.now)?;
                 }

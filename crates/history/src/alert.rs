@@ -4,53 +4,22 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use stillpoint_model::site_file::AlertSeverity;
 
-/// How much a condition matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AlertSeverity {
-    /// Good to know.
-    Info,
-    /// Somebody must look, soon.
-    Warning,
-    /// The site, or its recovery, is in danger: somebody must act.
-    Critical,
-}
-
-impl AlertSeverity {
-    /// All of them, the least first.
-    pub const ALL: [AlertSeverity; 3] =
-        [AlertSeverity::Info, AlertSeverity::Warning, AlertSeverity::Critical];
-
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            AlertSeverity::Info => "info",
-            AlertSeverity::Warning => "warning",
-            AlertSeverity::Critical => "critical",
-        }
-    }
-
-    pub(crate) fn number(self) -> i64 {
-        match self {
-            AlertSeverity::Info => 0,
-            AlertSeverity::Warning => 1,
-            AlertSeverity::Critical => 2,
-        }
-    }
-
-    pub(crate) fn of_number(number: i64) -> Self {
-        match number {
-            0 => AlertSeverity::Info,
-            1 => AlertSeverity::Warning,
-            _ => AlertSeverity::Critical,
-        }
+/// As it is kept: a greater number matters more.
+pub(crate) fn number_of(severity: AlertSeverity) -> i64 {
+    match severity {
+        AlertSeverity::Info => 0,
+        AlertSeverity::Warning => 1,
+        AlertSeverity::Critical => 2,
     }
 }
 
-impl fmt::Display for AlertSeverity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+pub(crate) fn severity_of(number: i64) -> AlertSeverity {
+    match number {
+        0 => AlertSeverity::Info,
+        1 => AlertSeverity::Warning,
+        _ => AlertSeverity::Critical,
     }
 }
 
@@ -101,7 +70,7 @@ pub struct Alert {
     /// What it is about, such as an archive; may be empty.
     pub subject: String,
     /// What made it, such as the name of a run; may be empty.
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub instance: String,
     /// How much it matters.
     pub severity: AlertSeverity,
@@ -137,8 +106,8 @@ pub struct Alert {
 /// Which alerts.
 #[derive(Debug, Clone, Default)]
 pub struct AlertQuery {
-    /// Only those in this state.
-    pub state: Option<AlertState>,
+    /// Only those in one of these states; empty means all.
+    pub states: Vec<AlertState>,
     /// At most this many; 0 means 100.
     pub limit: usize,
 }

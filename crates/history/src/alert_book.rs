@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::HistoryError;
-use crate::alert::{Alert, AlertSeverity, AlertState, AlertWords, Delivery, NoticeKind};
+use crate::alert::{Alert, AlertState, AlertWords, Delivery, NoticeKind, number_of, severity_of};
 use crate::runs::{count, instant};
 
 pub(crate) const ALERT: &str = "id, kind, subject, instance, severity, state, title, text, remedy, began, changed, told, occurrences, postponed_until, closed_by, holds, comment";
@@ -67,7 +67,7 @@ impl AlertBook<'_> {
                  VALUES (?1, ?2, ?3, ?4, 'active', ?5, ?6, ?7, ?8, ?9, ?9, 1, 1)",
             )?
             .execute(params![
-                kind, subject, words.instance, words.severity.number(), words.title, words.text, words.remedy,
+                kind, subject, words.instance, number_of(words.severity), words.title, words.text, words.remedy,
                 began.as_millisecond(), now.as_millisecond(),
             ])?;
         Ok(self.connection.last_insert_rowid())
@@ -97,7 +97,7 @@ impl AlertBook<'_> {
                  WHERE id = ?1",
             )?
             .execute(params![
-                alert.id, words.instance, words.severity.number(), words.title, words.text, words.remedy, is_other,
+                alert.id, words.instance, number_of(words.severity), words.title, words.text, words.remedy, is_other,
                 changed.as_millisecond(),
             ])?;
         Ok(())
@@ -223,7 +223,7 @@ pub(crate) fn alert_of(row: &Row<'_>) -> rusqlite::Result<Alert> {
         kind: row.get("kind")?,
         subject: row.get("subject")?,
         instance: row.get("instance")?,
-        severity: AlertSeverity::of_number(row.get("severity")?),
+        severity: severity_of(row.get("severity")?),
         state: AlertState::of_name(&row.get::<_, String>("state")?),
         title: row.get("title")?,
         text: row.get("text")?,

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, named_params, params};
 
-use crate::alert::{Alert, AlertQuery, ChannelState, Delivery};
+use crate::alert::{Alert, AlertQuery, AlertState, ChannelState, Delivery};
 use crate::alert_book::{ALERT, AlertBook, DELIVERY, alert_of, delivery_of};
 use crate::runs::{count, instant};
 use crate::{History, HistoryError};
@@ -34,10 +34,10 @@ impl History {
     ///
     /// When the database fails.
     pub fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, HistoryError> {
-        let states = match query.state {
-            Some(state) => format!("'{state}'"),
-            None => "'active', 'postponed', 'cleared'".into(),
-        };
+        let all = [AlertState::Active, AlertState::Postponed, AlertState::Cleared];
+        let states = if query.states.is_empty() { all.as_slice() } else { &query.states };
+        let states: Vec<String> = states.iter().map(|state| format!("'{state}'")).collect();
+        let states = states.join(", ");
         let text = format!(
             "SELECT {ALERT} FROM alerts WHERE state IN ({states}) ORDER BY changed DESC, id DESC LIMIT ?1"
         );
@@ -279,7 +279,8 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AlertSeverity, AlertState, AlertWords, NoticeKind};
+    use crate::{AlertWords, NoticeKind};
+    use stillpoint_model::site_file::AlertSeverity;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -321,7 +322,8 @@ mod tests {
             [first, second],
             "last change first"
         );
-        let cleared = &history.alerts(&AlertQuery { state: Some(AlertState::Cleared), limit: 1 }).unwrap()[0];
+        let cleared =
+            &history.alerts(&AlertQuery { states: vec![AlertState::Cleared], limit: 1 }).unwrap()[0];
         assert_eq!((cleared.closed_by.as_deref(), cleared.comment.as_str()), (Some("anna"), "known"));
         assert_eq!((cleared.began, cleared.changed, cleared.holds), (at(0), at(5), true));
     }

@@ -16,9 +16,7 @@ mod run;
 mod runs;
 mod store;
 
-pub use alert::{
-    Alert, AlertQuery, AlertSeverity, AlertState, AlertWords, ChannelState, Delivery, NoticeKind,
-};
+pub use alert::{Alert, AlertQuery, AlertState, AlertWords, ChannelState, Delivery, NoticeKind};
 pub use alert_book::AlertBook;
 pub use alive::{Follower, under_way};
 pub use audit::{Audit, AuditAction, AuditQuery, AuditRow};

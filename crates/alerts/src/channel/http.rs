@@ -21,7 +21,7 @@ pub struct Web {
     /// What is sent as `Authorization`, or the token for it.
     pub authorization: Option<Secret>,
     /// A file (PEM) with the certificates of the authorities that vouch for the server, besides those that the machine knows.
-    pub ca_file: Option<PathBuf>,
+    pub ca: Option<PathBuf>,
 }
 
 /// What is sent.
@@ -41,6 +41,12 @@ impl Web {
         let url = address(&self.url.get("the address").await?, &post)?;
         let mut headers = post.headers;
         if let Some(secret) = &self.authorization {
+            if url.scheme() == "http" && !is_this_machine(&url) {
+                return Err(Trouble::new(
+                    "what authorises is not sent over a line that is not protected",
+                    "Give an address with https://.",
+                ));
+            }
             let secret = secret.get("what authorises").await?;
             let value = Zeroizing::new(format!("{}{}", post.scheme, secret.as_str()));
             let mut value = HeaderValue::from_str(&value).map_err(|_| {
@@ -52,7 +58,7 @@ impl Web {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let client = client(&url, self.ca_file.clone()).await?;
+        let client = client(&url, self.ca.clone()).await?;
         let sent = client.post(url).headers(headers).body(post.body).send().await;
         let mut response = sent.map_err(|error| line_trouble(error.without_url()))?;
         let status = response.status();
@@ -89,14 +95,18 @@ fn address(text: &str, post: &Post) -> Result<Url, Trouble> {
     Ok(url)
 }
 
+fn is_this_machine(url: &Url) -> bool {
+    matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"))
+}
+
 /// A client for one request: certificates are read anew each time, and notices are rare.
-async fn client(url: &Url, ca_file: Option<PathBuf>) -> Result<Client, Trouble> {
+async fn client(url: &Url, ca: Option<PathBuf>) -> Result<Client, Trouble> {
     let url = url.clone();
-    let built = tokio::task::spawn_blocking(move || build(&url, ca_file.as_deref())).await;
+    let built = tokio::task::spawn_blocking(move || build(&url, ca.as_deref())).await;
     built.unwrap_or_else(|_| Err(Trouble::passing("it was ended", "Try again.")))
 }
 
-fn build(url: &Url, ca_file: Option<&Path>) -> Result<Client, Trouble> {
+fn build(url: &Url, ca: Option<&Path>) -> Result<Client, Trouble> {
     // Whoever comes first installs it, and it is the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
@@ -108,11 +118,11 @@ fn build(url: &Url, ca_file: Option<&Path>) -> Result<Client, Trouble> {
     if url.scheme() == "http" {
         // No authorities are looked up where none will be asked.
         builder = builder.tls_certs_only([]);
-    } else if let Some(file) = ca_file {
-        let certificates = authorities(file, |pem| Certificate::from_pem_bundle(pem))?;
+    } else if let Some(file) = ca {
+        let certificates = authorities(file, Certificate::from_pem_bundle)?;
         builder = builder.tls_certs_merge(certificates);
     }
-    if matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]")) {
+    if is_this_machine(url) {
         builder = builder.no_proxy();
     }
     builder.build().map_err(|error| Trouble::new(chain(&error), "See what the error names."))
@@ -144,7 +154,7 @@ fn line_trouble(error: reqwest::Error) -> Trouble {
 }
 
 /// What to do when a certificate is not trusted.
-pub(super) const CERTIFICATE_REMEDY: &str = "Give the certificate of the authority that vouches for the server in `ca_file`, and use the name that is in the certificate.";
+pub(super) const CERTIFICATE_REMEDY: &str = "Give the certificate of the authority that vouches for the server in `ca`, and use the name that is in the certificate.";
 
 fn answer_trouble(status: StatusCode, complaint: &str) -> Trouble {
     let complaint = shortened(complaint.trim(), 300);

@@ -26,7 +26,7 @@ pub struct Mail {
     /// Name and password, where the server asks for them. They are sent over a protected line only, or to this machine.
     pub login: Option<Login>,
     /// A file (PEM) with the certificates of the authorities that vouch for the server, besides those that the machine knows.
-    pub ca_file: Option<PathBuf>,
+    pub ca: Option<PathBuf>,
     /// Who it is from.
     pub from: String,
     /// Who it is for, at least one.
@@ -94,11 +94,11 @@ impl Mail {
         if self.tls == MailTls::None {
             return Ok(Tls::None);
         }
-        let (host, ca_file) = (self.host.clone(), self.ca_file.clone());
+        let (host, ca) = (self.host.clone(), self.ca.clone());
         // The authorities that the machine knows are many files.
         let made = tokio::task::spawn_blocking(move || {
             let mut builder = TlsParameters::builder(host);
-            if let Some(file) = ca_file {
+            if let Some(file) = ca {
                 for certificate in authorities(&file, certificates)? {
                     builder = builder.add_root_certificate(certificate);
                 }
@@ -161,8 +161,11 @@ fn compose(message: &Message<'_>, from: &str, to: &[String]) -> Result<lettre::M
     for address in to {
         builder = builder.to(parsed(address)?);
     }
+    let (own, thread) = names(message);
     builder
         .subject(message.subject())
+        .message_id(Some(own))
+        .references(thread)
         // Nobody's absence should answer it (RFC 3834).
         .raw_header(HeaderValue::new(
             HeaderName::new_from_ascii_str("Auto-Submitted"),
@@ -171,4 +174,17 @@ fn compose(message: &Message<'_>, from: &str, to: &[String]) -> Result<lettre::M
         .header(ContentType::TEXT_PLAIN)
         .body(message.text())
         .map_err(|error| Trouble::new(format!("the mail cannot be written: {error}"), remedy))
+}
+
+/// The name of the mail, which is the same when it is sent again after a crash, so that the other side may drop one of the two; and
+/// that of its alert, by which the mails about one alert are shown together.
+fn names(message: &Message<'_>) -> (String, String) {
+    let plain =
+        |text: &str| text.replace(|letter: char| !letter.is_ascii_alphanumeric() && letter != '.', "-");
+    let machine = rustix::system::uname();
+    let host = plain(&machine.nodename().to_string_lossy());
+    let alert = message.alert;
+    let thread = format!("{}.{}.{}", plain(&message.place.site), alert.id, alert.began.as_millisecond());
+    let notice = format!("{thread}.{}.{}", message.kind.as_str(), alert.told.as_millisecond());
+    (format!("<{notice}@{host}>"), format!("<{thread}@{host}>"))
 }

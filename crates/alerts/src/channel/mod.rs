@@ -7,10 +7,11 @@ mod program;
 mod secret;
 mod web;
 
+use crate::AlertSeverity;
 use std::fmt;
 use std::time::Duration;
 
-use stillpoint_history::AlertSeverity;
+use serde::Serialize;
 
 use crate::notice::Message;
 use crate::settle::Listener;
@@ -89,7 +90,7 @@ impl Channel {
 }
 
 /// A channel did not take what it was given.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChannelError {
     /// The name of the channel.
     pub channel: String,

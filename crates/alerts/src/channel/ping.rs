@@ -24,7 +24,7 @@ pub struct Ping {
     /// The address of the check, such as `https://hc-ping.com/UUID`. Whoever knows it may use it.
     pub url: Secret,
     /// As in [`Web`].
-    pub ca_file: Option<PathBuf>,
+    pub ca: Option<PathBuf>,
 }
 
 /// What it is told.
@@ -55,7 +55,7 @@ impl Ping {
         body: &str,
         deadline: Duration,
     ) -> Result<(), ChannelError> {
-        let web = Web { url: self.url.clone(), authorization: None, ca_file: self.ca_file.clone() };
+        let web = Web { url: self.url.clone(), authorization: None, ca: self.ca.clone() };
         let mut pauses = PAUSES.into_iter();
         loop {
             let Err(trouble) = within(deadline, web.post(post(signal, run, body))).await else {

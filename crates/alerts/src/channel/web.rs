@@ -1,11 +1,12 @@
 //! Channels that are one request to a web address: webhook, ntfy, Alertmanager.
 
+use crate::AlertSeverity;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
-use stillpoint_history::{AlertSeverity, NoticeKind};
+use stillpoint_history::NoticeKind;
 
 use super::Trouble;
 use super::http::{Post, Web, header};

@@ -4,9 +4,9 @@ mod runs;
 mod site;
 
 use jiff::{SignedDuration, Timestamp};
-use stillpoint_history::AlertSeverity;
 
-use crate::{Condition, Facts, Kind};
+use crate::kind::remedy;
+use crate::{AlertKind, AlertSeverity, Condition, Facts};
 
 /// How long an event that has no end of its own is a condition.
 const EVENT_HOLDS: SignedDuration = SignedDuration::from_hours(24);
@@ -28,7 +28,7 @@ pub fn conditions(facts: &Facts) -> Vec<Condition> {
 
 /// The condition of a kind, without subject and instance, with the remedy of its kind.
 fn condition(
-    kind: Kind,
+    kind: AlertKind,
     severity: AlertSeverity,
     since: Timestamp,
     title: String,
@@ -41,7 +41,7 @@ fn condition(
         severity,
         title,
         text,
-        remedy: kind.remedy().to_owned(),
+        remedy: remedy(kind).to_owned(),
         since,
     }
 }

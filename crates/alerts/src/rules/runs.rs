@@ -1,12 +1,12 @@
 //! Rules about runs, their ages, and what they brought into the archives.
 
 use jiff::Timestamp;
-use stillpoint_history::{AlertSeverity, Run, Task};
+use stillpoint_history::{Run, Task};
 use stillpoint_model::Outcome;
 
 use super::condition;
 use crate::words::{span, utc};
-use crate::{Condition, Facts, Kind};
+use crate::{AlertKind, AlertSeverity, Condition, Facts};
 
 pub(super) fn backups(facts: &Facts, found: &mut Vec<Condition>) {
     let retry_is_planned = facts.expected.retry_at.is_some_and(|at| at > facts.now);
@@ -18,7 +18,7 @@ pub(super) fn backups(facts: &Facts, found: &mut Vec<Condition>) {
             Some(Outcome::Incomplete) => found.push(of_run(
                 run,
                 condition(
-                    Kind::RunIncomplete,
+                    AlertKind::RunIncomplete,
                     AlertSeverity::Warning,
                     ended(run),
                     format!("the backup was incomplete: {}", problems(run.problems)),
@@ -39,7 +39,7 @@ pub(super) fn backups(facts: &Facts, found: &mut Vec<Condition>) {
         found.push(of_run(
             run,
             condition(
-                Kind::HookFailed,
+                AlertKind::HookFailed,
                 AlertSeverity::Warning,
                 ended(run),
                 "the hook failed after the backup".into(),
@@ -64,7 +64,7 @@ pub(super) fn other_runs(facts: &Facts, found: &mut Vec<Condition>) {
         _ => return,
     };
     let text = format!("The verify of {} (run {}): {}.", utc(run.started), run.name, why(run));
-    found.push(of_run(run, condition(Kind::VerifyFailed, severity, ended(run), title, text)));
+    found.push(of_run(run, condition(AlertKind::VerifyFailed, severity, ended(run), title, text)));
 }
 
 /// What is too old, or was never done.
@@ -77,7 +77,7 @@ pub(super) fn ages(facts: &Facts, found: &mut Vec<Condition>) {
         .map_or_else(|| "None is planned.".to_owned(), |due| format!("The next one is due at {}.", utc(due)));
     if let Some(limit) = expected.no_success_for.filter(|limit| age >= *limit) {
         found.push(condition(
-            Kind::NoSuccess,
+            AlertKind::NoSuccess,
             AlertSeverity::Critical,
             since,
             format!("no good backup for {}", span(age)),
@@ -93,13 +93,13 @@ pub(super) fn ages(facts: &Facts, found: &mut Vec<Condition>) {
             (AlertSeverity::Warning, format!("the last good backup is nearly {} old", span(limit)))
         };
         let text = format!("{last} The change retention is {}. {next}", span(limit));
-        found.push(condition(Kind::ChangeRetention, severity, since, title, text));
+        found.push(condition(AlertKind::ChangeRetention, severity, since, title, text));
     }
     let (since, last) = last_good(facts.verify.last_good.as_ref(), facts.watched_since, "verify");
     let age = facts.now.duration_since(since);
     if let Some(limit) = expected.verify_within.filter(|limit| age >= *limit) {
         found.push(condition(
-            Kind::VerifyOverdue,
+            AlertKind::VerifyOverdue,
             AlertSeverity::Warning,
             since,
             format!("nothing was verified for {}", span(age)),
@@ -125,7 +125,7 @@ pub(super) fn archives(facts: &Facts, found: &mut Vec<Condition>) {
             "The last good backup is epoch {epoch} (run {}), and archive {name} does not have it: {has}.",
             newest.name
         );
-        let found_here = condition(Kind::ArchiveBehind, severity, ended(newest), title, text);
+        let found_here = condition(AlertKind::ArchiveBehind, severity, ended(newest), title, text);
         found.push(Condition { subject: name.clone(), ..found_here });
     }
 }
@@ -139,7 +139,7 @@ fn failed(run: &Run, severity: AlertSeverity) -> Condition {
     let tries = if run.attempt > 1 { format!(" in try {}", run.attempt) } else { String::new() };
     let text =
         format!("The {task} run of {} (run {}) failed{tries}: {}.", utc(run.started), run.name, why(run));
-    let found = condition(Kind::RunFailed, severity, ended(run), title, text);
+    let found = condition(AlertKind::RunFailed, severity, ended(run), title, text);
     Condition { subject: task.to_string(), ..of_run(run, found) }
 }
 

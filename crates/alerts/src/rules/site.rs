@@ -1,15 +1,13 @@
 //! Rules about the site itself, its settings, the machine, and the channels.
 
 use jiff::SignedDuration;
-use stillpoint_history::AlertSeverity;
 
 use super::{EVENT_HOLDS, condition};
 use crate::facts::{Room, Trouble};
 use crate::words::{shortened, size, span, utc};
-use crate::{Condition, Facts, Kind};
+use crate::{AlertKind, AlertSeverity, Condition, Facts};
 
-/// How far in the future a run may have begun before the clock is in doubt, and how far a clock may be set unnoticed: machines that
-/// keep their time set it by less.
+/// How far in the future a run may have begun before the clock is in doubt: machines that keep their time set it by less.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(1);
 
 /// How often in a row a channel may fail: one try that is lost on the way is no condition.
@@ -25,7 +23,7 @@ pub(super) fn site(facts: &Facts, found: &mut Vec<Condition>) {
         && works_since.is_none_or(|works| works <= trouble.at)
     {
         let title = "THE SITE COULD NOT BE PUT BACK TO WORK";
-        found.push(of_trouble(Kind::SiteFrozen, AlertSeverity::Critical, trouble, title));
+        found.push(of_trouble(AlertKind::SiteFrozen, AlertSeverity::Critical, trouble, title));
     }
     let healed = facts
         .reconciled
@@ -39,7 +37,7 @@ pub(super) fn site(facts: &Facts, found: &mut Vec<Condition>) {
     // Both are told of the same run: what matters more is what counts.
     let events = [thawed, healed].into_iter().flatten().find(|(_, trouble, _)| recent(trouble));
     if let Some((severity, trouble, title)) = events {
-        found.push(of_trouble(Kind::SiteReconciled, severity, trouble, title));
+        found.push(of_trouble(AlertKind::SiteReconciled, severity, trouble, title));
     }
 }
 
@@ -65,7 +63,7 @@ pub(super) fn room(facts: &Facts, found: &mut Vec<Condition>) {
         size(room.size_bytes)
     );
     let title = format!("{percent} % free at the destination");
-    found.push(condition(Kind::DestinationFull, severity, since, title, text));
+    found.push(condition(AlertKind::DestinationFilling, severity, since, title, text));
 }
 
 pub(super) fn settings(facts: &Facts, found: &mut Vec<Condition>) {
@@ -74,7 +72,7 @@ pub(super) fn settings(facts: &Facts, found: &mut Vec<Condition>) {
         let text = format!("The site file was changed and cannot be used, so the old one counts: {mistakes}");
         let title = "the site file has mistakes".to_owned();
         // Another mistake is another occurrence.
-        let found_here = condition(Kind::SiteFileBad, AlertSeverity::Warning, facts.now, title, text);
+        let found_here = condition(AlertKind::SiteFile, AlertSeverity::Warning, facts.now, title, text);
         found.push(Condition { instance: shortened(mistakes, 200), ..found_here });
     }
     if let Some(gap) = expected.longest_gap.filter(|gap| *gap > expected.change_retention) {
@@ -84,7 +82,7 @@ pub(super) fn settings(facts: &Facts, found: &mut Vec<Condition>) {
             span(gap),
             span(expected.change_retention)
         );
-        found.push(condition(Kind::ScheduleTooSparse, AlertSeverity::Warning, facts.now, title, text));
+        found.push(condition(AlertKind::ScheduleTooSparse, AlertSeverity::Warning, facts.now, title, text));
     }
 }
 
@@ -95,19 +93,18 @@ pub(super) fn clock(facts: &Facts, found: &mut Vec<Condition>) {
         .filter_map(|runs| runs.last_ended.as_ref())
         .find(|run| run.started.duration_since(facts.now) > CLOCK_SLACK);
     let title = "the clock of the machine was set".to_owned();
-    let made = |since, text| condition(Kind::ClockJumped, AlertSeverity::Warning, since, title, text);
+    let made = |since, text| condition(AlertKind::ClockJumped, AlertSeverity::Warning, since, title, text);
     if let Some(run) = future {
         let text = format!("Run {} began at {}, which is yet to come.", run.name, utc(run.started));
         found.push(Condition { instance: run.name.clone(), ..made(facts.now, text) });
         return;
     }
-    let Some(jump) = facts.expected.clock_jump else { return };
-    if jump.by.abs() <= CLOCK_SLACK || facts.now.duration_since(jump.at) >= EVENT_HOLDS {
-        return;
+    // Both ways: the one that set it forward may lie in the future after it was set back.
+    let is_recent = |jump: &&Trouble| facts.now.duration_since(jump.at).abs() < EVENT_HOLDS;
+    if let Some(jump) = facts.clock_jumped.as_ref().filter(is_recent) {
+        let since = jump.at.min(facts.now);
+        found.push(Condition { instance: jump.at.to_string(), ..made(since, jump.text.clone()) });
     }
-    let way = if jump.by.is_negative() { "back" } else { "forward" };
-    let text = format!("At {} the clock had been set {way} by {}.", utc(jump.at), span(jump.by.abs()));
-    found.push(Condition { instance: jump.at.to_string(), ..made(jump.at, text) });
 }
 
 pub(super) fn channels(facts: &Facts, found: &mut Vec<Condition>) {
@@ -120,12 +117,12 @@ pub(super) fn channels(facts: &Facts, found: &mut Vec<Condition>) {
         let error = channel.error.as_deref().unwrap_or("nothing is known of why");
         let title = format!("channel {name} does not work");
         let text = format!("Channel {name} failed, at last with: {error}. {last}");
-        let found_here = condition(Kind::ChannelFailing, AlertSeverity::Warning, since, title, text);
+        let found_here = condition(AlertKind::ChannelFailed, AlertSeverity::Warning, since, title, text);
         found.push(Condition { subject: name.clone(), ..found_here });
     }
 }
 
-fn of_trouble(kind: Kind, severity: AlertSeverity, trouble: &Trouble, title: &str) -> Condition {
+fn of_trouble(kind: AlertKind, severity: AlertSeverity, trouble: &Trouble, title: &str) -> Condition {
     Condition {
         instance: trouble.run.clone().unwrap_or_else(|| trouble.at.to_string()),
         ..condition(kind, severity, trouble.at, title.to_owned(), trouble.text.clone())

@@ -1,5 +1,7 @@
 //! The table `[alerts]`: what is told, and when.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +55,8 @@ pub enum AlertKind {
     NoSuccess,
     /// The last backup is nearly as old as the change retention, or older.
     ChangeRetention,
+    /// The schedule allows more time between two backups than the change retention.
+    ScheduleTooSparse,
     /// The destination is filling up.
     DestinationFilling,
     /// The last set is not in an archive.
@@ -61,10 +65,6 @@ pub enum AlertKind {
     VerifyFailed,
     /// What is stored was not verified for too long.
     VerifyOverdue,
-    /// A rehearsed recovery failed.
-    DrillFailed,
-    /// There was no rehearsed recovery for too long.
-    DrillOverdue,
     /// The hook failed.
     HookFailed,
     /// The site was left frozen by a run that died.
@@ -77,6 +77,54 @@ pub enum AlertKind {
     ClockJumped,
     /// A channel does not take alerts.
     ChannelFailed,
+}
+
+impl AlertKind {
+    /// All of them.
+    pub const ALL: [AlertKind; 15] = [
+        AlertKind::RunFailed,
+        AlertKind::RunIncomplete,
+        AlertKind::NoSuccess,
+        AlertKind::ChangeRetention,
+        AlertKind::ScheduleTooSparse,
+        AlertKind::DestinationFilling,
+        AlertKind::ArchiveBehind,
+        AlertKind::VerifyFailed,
+        AlertKind::VerifyOverdue,
+        AlertKind::HookFailed,
+        AlertKind::SiteFrozen,
+        AlertKind::SiteReconciled,
+        AlertKind::SiteFile,
+        AlertKind::ClockJumped,
+        AlertKind::ChannelFailed,
+    ];
+
+    /// Its word in the site file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AlertKind::RunFailed => "run-failed",
+            AlertKind::RunIncomplete => "run-incomplete",
+            AlertKind::NoSuccess => "no-success",
+            AlertKind::ChangeRetention => "change-retention",
+            AlertKind::ScheduleTooSparse => "schedule-too-sparse",
+            AlertKind::DestinationFilling => "destination-filling",
+            AlertKind::ArchiveBehind => "archive-behind",
+            AlertKind::VerifyFailed => "verify-failed",
+            AlertKind::VerifyOverdue => "verify-overdue",
+            AlertKind::HookFailed => "hook-failed",
+            AlertKind::SiteFrozen => "site-frozen",
+            AlertKind::SiteReconciled => "site-reconciled",
+            AlertKind::SiteFile => "site-file",
+            AlertKind::ClockJumped => "clock-jumped",
+            AlertKind::ChannelFailed => "channel-failed",
+        }
+    }
+}
+
+impl fmt::Display for AlertKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// How bad an alert is.
@@ -94,6 +142,27 @@ pub enum AlertSeverity {
     Critical,
 }
 
+impl AlertSeverity {
+    /// All of them, the least first.
+    pub const ALL: [AlertSeverity; 3] =
+        [AlertSeverity::Info, AlertSeverity::Warning, AlertSeverity::Critical];
+
+    /// Its word in the site file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AlertSeverity::Info => "info",
+            AlertSeverity::Warning => "warning",
+            AlertSeverity::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for AlertSeverity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// Reads `[alerts]`.
 pub(super) fn read_alerts(mut table: TableReader<'_>, findings: &mut Findings) -> Placed<AlertSettings> {
     let default = AlertSettings::default();
@@ -107,4 +176,20 @@ pub(super) fn read_alerts(mut table: TableReader<'_>, findings: &mut Findings) -
         disabled: table.optional("disabled", findings).map_or(default.disabled, |Choices(kinds)| kinds),
     };
     (alerts, table.finish(findings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_and_severity_is_called_as_in_the_site_file() {
+        let written = |word: serde_json::Value| word.as_str().unwrap_or_default().to_owned();
+        for kind in AlertKind::ALL {
+            assert_eq!(written(serde_json::json!(kind)), kind.as_str());
+        }
+        for severity in AlertSeverity::ALL {
+            assert_eq!(written(serde_json::json!(severity)), severity.as_str());
+        }
+    }
 }
