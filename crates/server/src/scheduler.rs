@@ -29,7 +29,7 @@ pub(crate) async fn run(service: Service) {
     loop {
         tokio::time::sleep(EVERY).await;
         if let Some(by) = clock.jumped() {
-            service.clock_jumped(by);
+            service.tell(id::CLOCK_JUMPED, &[&by.as_secs().to_string()]);
         }
         let now = Timestamp::now();
         let again = service.clone();
@@ -61,8 +61,11 @@ async fn let_go(service: &Service, now: Timestamp) {
 }
 
 fn look(service: &Service, history: &History, now: Timestamp) -> Result<(), HistoryError> {
-    for (timed, step) in steps(service, history, now)? {
-        match step {
+    let view = service.site();
+    let Some(settings) = &view.site.file.schedule else { return Ok(()) };
+    for timed in Timed::of(settings) {
+        let since = crate::standing::since(history, &timed, now)?;
+        match step(&timed, history.last_attempt(timed.task)?.as_ref(), since, now) {
             Step::Begin { attempt, .. } => begin(service, timed.task, attempt),
             Step::Missed { due, next } => {
                 let name = format!("missed {}", timed.task);
@@ -80,28 +83,6 @@ fn look(service: &Service, history: &History, now: Timestamp) -> Result<(), Hist
         }
     }
     Ok(())
-}
-
-/// What is to be done about each task that has a schedule.
-///
-/// # Errors
-///
-/// When the history fails.
-pub fn steps(
-    service: &Service,
-    history: &History,
-    now: Timestamp,
-) -> Result<Vec<(Timed, Step)>, HistoryError> {
-    let view = service.site();
-    let Some(settings) = &view.site.file.schedule else { return Ok(Vec::new()) };
-    let mut steps = Vec::new();
-    for timed in Timed::of(settings) {
-        let since = history.since(&format!("schedule {}", timed.task), &timed.schedule.describe(), now)?;
-        let last = history.last_attempt(timed.task)?;
-        let step = step(&timed, last.as_ref(), since, now);
-        steps.push((timed, step));
-    }
-    Ok(steps)
 }
 
 fn begin(service: &Service, task: Task, attempt: u32) {

@@ -11,15 +11,19 @@ use rustix::fs::{FlockOperation, flock};
 use sd_notify::NotifyState;
 use stillpoint_history::History;
 use stillpoint_model::ErrorKind;
-use stillpoint_model::site_file::OnStop;
+use stillpoint_model::site_file::{ConsoleTls, OnStop};
 use stillpoint_model::status::id;
 use stillpoint_site::SiteError;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
+use crate::access::{Access, Clock};
+use crate::alarm;
 use crate::launcher::{Launcher, Tools};
 use crate::live::{Live, follow_runs};
 use crate::scheduler;
 use crate::service::Service;
+use crate::web::{App, Limits, Listener, Settings, Tls, TlsFrom, router};
 
 /// What the service is given.
 #[derive(Debug, Clone)]
@@ -34,6 +38,17 @@ pub struct ServeOptions {
     pub launcher: Option<PathBuf>,
 }
 
+/// What the service says when it serves.
+#[derive(Debug, Clone)]
+pub struct Announcement {
+    /// Where the console is.
+    pub url: String,
+    /// The one-time link for the first administrator, while there is none.
+    pub link: Option<String>,
+    /// The fingerprint of a certificate that vouches for itself: a browser shows the same one.
+    pub fingerprint: Option<String>,
+}
+
 /// How often it is looked whether the site file is another.
 const SITE_FILE_EVERY: Duration = Duration::from_secs(1);
 
@@ -42,14 +57,14 @@ const SITE_FILE_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// When it cannot begin: the site file is not valid, the history or the address is taken, the certificate does not fit.
-pub fn serve(options: &ServeOptions) -> Result<(), SiteError> {
+pub fn serve(options: &ServeOptions, announce: &dyn Fn(&Announcement)) -> Result<(), SiteError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(16)
         .enable_all()
         .build()
         .map_err(|error| environment("the service cannot start its threads", error))?;
-    let ended = runtime.block_on(run(options));
+    let ended = runtime.block_on(run(options, announce));
     // Looks into archives may still be under way; nobody waits for them.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
@@ -59,7 +74,7 @@ fn environment(text: &str, error: impl std::error::Error + Send + Sync + 'static
     SiteError::new(ErrorKind::Environment, text.to_owned()).because(error)
 }
 
-async fn run(options: &ServeOptions) -> Result<(), SiteError> {
+async fn run(options: &ServeOptions, announce: &dyn Fn(&Announcement)) -> Result<(), SiteError> {
     let launcher = match &options.launcher {
         Some(socket) => Launcher::Socket(socket.clone()),
         None => Launcher::Own(Arc::new(Tools {
@@ -71,9 +86,16 @@ async fn run(options: &ServeOptions) -> Result<(), SiteError> {
     let service = Service::open(&options.config, &options.state_root, launcher)?;
     let _only = only_one(service.history.path())?;
     settle(&service).await;
+    let (stop_web, stopping) = watch::channel(false);
+    let (listener, app) = open_console(&service, stopping.clone()).await?;
+    let tls = listener.tls();
     let mut signals = Signals::take()?;
+    announce(&announcement(&listener, &app).await?);
+    let web = tokio::spawn(listener.serve(router(&app), stopping));
 
     let tasks = [
+        tokio::spawn(alarm::ping_runs(service.clone())),
+        tokio::spawn(alarm::run(service.clone())),
         tokio::spawn(follow_runs(service.history.clone(), service.live.clone())),
         tokio::spawn(tell_queue(service.clone())),
         tokio::spawn(watch_site_file(service.clone())),
@@ -89,8 +111,10 @@ async fn run(options: &ServeOptions) -> Result<(), SiteError> {
     };
     notify(&[NotifyState::Ready]);
     service.tell(id::SERVING_BEGAN, &[service.code().as_str(), env!("CARGO_PKG_VERSION")]);
-    signals.until_the_end(&service).await;
+    signals.until_the_end(&service, tls.as_ref()).await;
     stop(&service, worker).await;
+    stop_web.send_replace(true);
+    let _ = web.await;
     for task in tasks {
         task.abort();
     }
@@ -214,7 +238,7 @@ impl Signals {
         })
     }
 
-    async fn until_the_end(&mut self, service: &Service) {
+    async fn until_the_end(&mut self, service: &Service, tls: Option<&Arc<Tls>>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
@@ -223,13 +247,59 @@ impl Signals {
                     if let Ok(now) = NotifyState::monotonic_usec_now() {
                         notify(&[NotifyState::Reloading, now]);
                     }
-                    let service = service.clone();
-                    let _ = tokio::task::spawn_blocking(move || service.reload()).await;
+                    let (service, tls) = (service.clone(), tls.cloned());
+                    let _ = tokio::task::spawn_blocking(move || reload(&service, tls.as_deref())).await;
                     notify(&[NotifyState::Ready]);
                 }
             }
         }
     }
+}
+
+fn reload(service: &Service, tls: Option<&Tls>) {
+    service.reload();
+    if let Some(Err(error)) = tls.map(Tls::reload) {
+        tracing::warn!("the certificate stays the one of before: {error}");
+    }
+}
+
+fn listen_settings(service: &Service) -> Settings {
+    let console = &service.site().site.file.console;
+    let made = || TlsFrom::Made {
+        folder: service.history.path().with_extension("tls"),
+        names: console.name.clone(),
+    };
+    let files = console.certificate.clone().zip(console.key.clone());
+    let tls = match (files, console.tls) {
+        (Some((certificate, key)), _) => Some(TlsFrom::Files { certificate, key }),
+        (None, ConsoleTls::Generated) => Some(made()),
+        (None, ConsoleTls::None) => None,
+    };
+    Settings { listen: console.listen, tls, names: console.name.clone(), limits: Limits::default() }
+}
+
+async fn open_console(
+    service: &Service,
+    stopping: watch::Receiver<bool>,
+) -> Result<(Listener, App), SiteError> {
+    let clock: Clock = Arc::new(jiff::Timestamp::now);
+    let settings = listen_settings(service);
+    let listener = Listener::bind(&settings, clock.clone()).await.map_err(|error| {
+        SiteError::new(ErrorKind::Environment, format!("the console cannot be served: {error}"))
+    })?;
+    service.console_is_at(&listener.url());
+    let access = Arc::new(Access::new(service.history.clone(), clock));
+    let app = App::new(service.clone(), access, listener.hosts(), settings.limits, stopping);
+    Ok((listener, app))
+}
+
+async fn announcement(listener: &Listener, app: &App) -> Result<Announcement, SiteError> {
+    let url = listener.url();
+    let secret = app.access.first_link().await.map_err(|error| {
+        SiteError::new(ErrorKind::Environment, format!("no one-time link could be made: {error}"))
+    })?;
+    let fingerprint = listener.tls().map(|tls| tls.fingerprint());
+    Ok(Announcement { link: secret.map(|secret| format!("{url}/welcome/{secret}")), url, fingerprint })
 }
 
 /// Begins nothing new; what runs is ended or finished, as the site file says.

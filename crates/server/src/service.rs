@@ -1,9 +1,9 @@
 //! What all parts of the service share.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use stillpoint_history::History;
 use stillpoint_model::SiteCode;
 use stillpoint_model::status::{MessageId, StatusMessage, id};
@@ -37,16 +37,7 @@ pub struct Service {
     /// Who does it.
     pub launcher: Launcher,
     site: watch::Sender<SiteView>,
-    clock_jump: Arc<Mutex<Option<ClockJump>>>,
-}
-
-/// The clock was set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClockJump {
-    /// When that was seen, by the new time.
-    pub at: Timestamp,
-    /// By how much; negative for back.
-    pub by: SignedDuration,
+    console_url: Arc<OnceLock<String>>,
 }
 
 impl Service {
@@ -67,7 +58,7 @@ impl Service {
             live: broadcast::Sender::new(BACKLOG),
             launcher,
             site: watch::Sender::new(view),
-            clock_jump: Arc::default(),
+            console_url: Arc::default(),
         })
     }
 
@@ -126,16 +117,15 @@ impl Service {
         }
     }
 
-    /// Remembers and tells that the clock was set by this much.
-    pub(crate) fn clock_jumped(&self, by: SignedDuration) {
-        let jump = ClockJump { at: Timestamp::now(), by };
-        *self.clock_jump.lock().unwrap_or_else(PoisonError::into_inner) = Some(jump);
-        self.tell(id::CLOCK_JUMPED, &[&by.as_secs().to_string()]);
+    /// Says where the console is.
+    pub(crate) fn console_is_at(&self, url: &str) {
+        // There is one listener, so nobody said anything else before.
+        let _ = self.console_url.set(url.to_owned());
     }
 
-    /// The last jump of the clock that was seen.
-    pub fn clock_jump(&self) -> Option<ClockJump> {
-        *self.clock_jump.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Where the console is, once it listens.
+    pub fn console_url(&self) -> Option<String> {
+        self.console_url.get().cloned()
     }
 
     /// Asks for something to be done; returns the number of the job.

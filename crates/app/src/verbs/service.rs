@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use stillpoint_model::ErrorKind;
-use stillpoint_server::ServeOptions;
 use stillpoint_server::launcher::{Reach, Tools, listen};
+use stillpoint_server::{Announcement, ServeOptions};
 use stillpoint_site::SiteError;
 
 use super::{Answer, own_program, state_root};
@@ -22,8 +22,30 @@ pub fn serve(common: &Common, own: &ServeArguments) -> Answer {
         program: own_program()?,
         launcher: own.launcher.clone(),
     };
-    stillpoint_server::serve(&options)?;
+    stillpoint_server::serve(&options, &|told| announce(common, told))?;
     Ok(0)
+}
+
+fn announce(common: &Common, told: &Announcement) {
+    if common.json {
+        let object = serde_json::json!({
+            "event": "serving", "url": told.url, "link": told.link, "fingerprint": told.fingerprint,
+        });
+        println!("{object}");
+        return;
+    }
+    if common.quiet {
+        return;
+    }
+    println!("The console is at {}", told.url);
+    if let Some(fingerprint) = &told.fingerprint {
+        println!("Its certificate has the SHA-256 fingerprint {fingerprint}");
+    }
+    if let Some(link) = &told.link {
+        println!(
+            "Nobody can sign in yet. This link makes the first administrator; it works once, for 24 hours:\n{link}"
+        );
+    }
 }
 
 /// `stillpoint launcher`.

@@ -152,7 +152,10 @@ pub(super) async fn list(
     State(app): State<App>,
     Asked(asked): Asked<AlertsQuery>,
 ) -> Result<Json<Alerts>, Problem> {
-    let query = history::AlertQuery { state: asked.state.map(Into::into), limit: limit_of(asked.limit)? };
+    let query = history::AlertQuery {
+        states: asked.state.map(Into::into).into_iter().collect(),
+        limit: limit_of(asked.limit)?,
+    };
     let alerts = app.service.with_history(move |history| history.alerts(&query)).await?;
     Ok(Json(Alerts { alerts: alerts.into_iter().map(Into::into).collect() }))
 }
