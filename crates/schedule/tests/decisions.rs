@@ -5,7 +5,7 @@
 mod support;
 
 use jiff::Timestamp;
-use stillpoint_schedule::{Decision, Due, Missed};
+use stillpoint_schedule::{Calendar, Day, Decision, Due, Missed};
 use support::{Machine, Random, at, minutes, schedule};
 
 const OLD: &str = "2025-01-01T00:00:00Z";
@@ -33,6 +33,23 @@ fn a_window_is_open_from_its_begin_to_its_latest_begin_and_then_missed() {
     assert_eq!(decision(Missed::CatchUp, late, last), Decision::CatchUp(window(10)));
     let waits = Decision::Missed { missed: window(10), next: Some(window(11)) };
     assert_eq!(decision(Missed::Wait, late, last), waits);
+}
+
+#[test]
+fn a_window_of_some_days_begins_on_these_and_ends_on_the_next_morning() {
+    let mut schedule = schedule("UTC", "window 22:00 05:00", Missed::CatchUp);
+    let Calendar::Window(window) = &mut schedule.calendar else { panic!("{schedule:?}") };
+    window.days = vec![Day::Sun];
+    let mut now = at("2025-06-06T00:00:00Z");
+    for (begin, latest) in [
+        ("2025-06-08T22:00:00Z", "2025-06-09T05:00:00Z"),
+        ("2025-06-15T22:00:00Z", "2025-06-16T05:00:00Z"),
+        ("2025-06-22T22:00:00Z", "2025-06-23T05:00:00Z"),
+    ] {
+        let due = schedule.next(now).unwrap();
+        assert_eq!((due.begin, due.latest), (at(begin), Some(at(latest))));
+        now = due.begin;
+    }
 }
 
 #[test]
