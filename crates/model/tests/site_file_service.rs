@@ -62,6 +62,7 @@ fn a_site_without_these_tables_has_their_defaults_and_no_schedule() {
     let alerts = &file.alerts;
     assert_eq!((alerts.remind_every.to_string().as_str(), alerts.destination_free_percent), ("1d", 10));
     let shown = site_file::effective(&file);
+    assert!(shown.contains("[alerts]\n# no_success_for: any time, since nothing is scheduled"), "{shown}");
     for default in
         ["keep = \"400d\"", "verify_within = \"35d\"", "listen = \"127.0.0.1:8470\"", "tls = \"none\""]
     {
@@ -78,7 +79,7 @@ fn each_form_of_a_schedule_is_read_with_its_defaults_and_shown_again() {
             "window = { begin = \"02:00\", latest = \"05:00\" }",
             "every day between 02:00 and 05:00, Europe/Berlin",
         ),
-        ("cron = \"30 2 * * *\"", "at the times of cron \"30 2 * * *\", Europe/Berlin"),
+        ("cron = \"30 2 * * *\"", "at 02:30 (cron \"30 2 * * *\"), Europe/Berlin"),
         (
             "calendar = \"Mon..Fri 02:30\"",
             "on Monday, Tuesday, Wednesday, Thursday and Friday at 02:30, Europe/Berlin",
@@ -98,6 +99,10 @@ fn each_form_of_a_schedule_is_read_with_its_defaults_and_shown_again() {
         assert!(settings.verify().is_none() && settings.retention().is_none());
         let shown = site_file::effective(&file);
         assert_eq!(site_file::parse(&shown), Ok(file), "{shown}");
+        assert!(
+            shown.contains("[alerts]\n# no_success_for: two hours more than [schedule] allows"),
+            "{shown}"
+        );
         assert!(shown.contains("zone = \"Europe/Berlin\"") && shown.contains("retries = 3"), "{shown}");
     }
 }
@@ -197,6 +202,10 @@ fn what_makes_no_sense_in_a_schedule_is_told() {
         assert_told(&format!("[schedule]\nzone = \"UTC\"\n{lines}\n"), wanted);
     }
     assert_told("[schedule]\ncron = \"@daily\"\n", "schedule.zone: `zone` is missing in [schedule]");
+    assert_told(
+        "[schedule]\nzone = \"localtime\"\ncron = \"@daily\"\n",
+        "schedule.zone: `zone` names no place: \"localtime\"; write the IANA name",
+    );
     for (zone, wanted) in [
         ("Europe/Berln", "did you mean \"Europe/Berlin\"?"),
         ("berlin", "did you mean \"Europe/Berlin\"?"),
@@ -223,6 +232,7 @@ fn alerts_and_history_are_read_and_answered() {
     assert_eq!(file.alerts.disabled, [AlertKind::ClockJumped, AlertKind::HookFailed]);
     assert_eq!(file.no_success_for(jiff::Timestamp::UNIX_EPOCH), Some(Duration::from_secs(26 * 3600)));
     let shown = site_file::effective(&file);
+    assert!(shown.contains("no_success_for = \"26h\"") && !shown.contains("# no_success_for"), "{shown}");
     assert_eq!(site_file::parse(&shown), Ok(file), "{shown}");
     for (lines, wanted) in [
         (

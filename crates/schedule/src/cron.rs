@@ -47,9 +47,14 @@ impl Cron {
         self.times.find_next_occurrence(&after, false).ok().map(|next| next.datetime())
     }
 
-    /// In words.
+    /// In words, and as it is written: `at 02:30 (cron "30 2 * * *")`.
     pub(crate) fn describe(&self) -> String {
-        format!("at the times of cron {:?}", self.text)
+        let words = self.times.describe();
+        let words = words.trim_end_matches('.');
+        let mut letters = words.chars();
+        let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+        let words: String = first.into_iter().chain(letters).collect();
+        format!("{words} (cron {:?})", self.text)
     }
 }
 

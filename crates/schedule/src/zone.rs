@@ -24,6 +24,9 @@ pub struct Zone {
 
 as_text!(Zone);
 
+/// What lies among the zones of a machine and is none of its own: what it means differs or may change.
+const NO_PLACE: [&str; 3] = ["localtime", "posixrules", "Factory"];
+
 impl Zone {
     /// Coordinated universal time.
     pub fn utc() -> Self {
@@ -75,6 +78,10 @@ impl FromStr for Zone {
     fn from_str(text: &str) -> Result<Self, WrongSchedule> {
         if text.eq_ignore_ascii_case("UTC") {
             return Ok(Self::utc());
+        }
+        if NO_PLACE.iter().any(|name| name.eq_ignore_ascii_case(text)) {
+            let remedy = "write the IANA name of the zone that is meant, such as \"Europe/Berlin\"; `timedatectl` shows that of the machine";
+            return Err(WrongSchedule::new(format!("names no place: {text:?}"), remedy));
         }
         let zones = jiff::tz::db();
         if let Ok(rules) = zones.get(text) {

@@ -191,7 +191,7 @@ fn the_longest_gap_is_that_of_the_next_four_hundred_days() {
 fn a_schedule_is_told_in_words() {
     for (calendar, wanted) in [
         ("window 22:00 03:00", "every day between 22:00 and 03:00 of the next day, UTC"),
-        ("cron @weekly", "at the times of cron \"@weekly\", UTC"),
+        ("cron @weekly", "at 00:00, on Sunday (cron \"@weekly\"), UTC"),
         ("calendar daily", "every day at 00:00, UTC"),
         ("calendar Mon,Thu 2:30:15", "on Monday and Thursday at 02:30:15, UTC"),
         ("calendar hourly", "every day at 0 minutes past each hour, UTC"),

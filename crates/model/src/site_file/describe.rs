@@ -33,6 +33,10 @@ pub fn effective(file: &SiteFile) -> String {
                     Hook::DEFAULT_NAME
                 ));
             }
+            "[alerts]" if file.alerts.no_success_for.is_none() => text.push_str(match file.schedule {
+                Some(_) => "# no_success_for: two hours more than [schedule] allows\n",
+                None => "# no_success_for: any time, since nothing is scheduled\n",
+            }),
             "[[component]]" => {
                 if let Some(component) = components.next().filter(|component| component.level.is_none()) {
                     text.push_str(&format!("# level: {}\n", level_of_type(&component.kind)));
