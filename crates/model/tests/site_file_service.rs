@@ -506,8 +506,11 @@ fn what_should_be_known_of_a_right_site_file_is_advised() {
         format!("[schedule]\nzone = \"UTC\"\nwindow = {{ begin = \"02:00\", latest = \"05:00\" }}\n{verify}");
     assert_eq!(told(&night), [""; 0]);
     assert_eq!(told(""), [""; 0]);
+    // What is met exactly is met.
+    let week =
+        format!("[schedule]\nzone = \"UTC\"\nchange_retention = \"7d\"\ncalendar = \"weekly\"\n{verify}");
+    assert_eq!(told(&week), [""; 0]);
     for (tables, wanted) in [
-        // Five days exactly are met, but not when the backup begins late in its window.
         ("[schedule]\nzone = \"UTC\"\ncalendar = \"weekly\"\nVERIFY", "leaves up to 7d between two backups"),
         (
             "[schedule]\nzone = \"UTC\"\nchange_retention = \"1d\"\nwindow = { begin = \"02:00\", latest = \"02:30\" }\nVERIFY",
