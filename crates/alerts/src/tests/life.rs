@@ -201,6 +201,12 @@ fn a_clock_that_is_set_back_silences_nobody() {
     assert_eq!(settled(&history, &warning, at(1)), [(Reminder, AlertState::Active)]);
     assert_eq!(settled(&history, &warning, at(2)), []);
     assert_eq!(told(&history, at(2)), pairs(&[("all", Reminder)]));
+    let future =
+        Condition { since: at(1000), subject: "other".into(), ..failed(AlertSeverity::Warning, "one") };
+    settled(&history, &[failed(AlertSeverity::Warning, "one"), future], at(3));
+    let all = history.alerts(&AlertQuery::default()).unwrap();
+    let other = all.iter().find(|alert| alert.subject == "other").unwrap();
+    assert_eq!(other.began, at(3), "nothing began in the future");
 }
 
 #[test]

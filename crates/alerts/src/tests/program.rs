@@ -86,10 +86,17 @@ async fn a_program_that_hangs_is_ended_with_all_its_processes() {
 #[tokio::test]
 async fn what_a_program_leaves_behind_on_purpose_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    tell(script(folder.path(), "sleep 1000 & echo $! > child"), &some_alert(), PATIENT_MS).await.unwrap();
-    let child = read(folder.path(), "child");
-    assert!(runs(child.trim()));
-    std::process::Command::new("kill").arg(child.trim()).status().unwrap();
+    // It goes on when it is told to, and shows that by a file.
+    let behind = "(until test -e go; do sleep 0.05; done; mv go done) & exit 0";
+    tell(script(folder.path(), behind), &some_alert(), PATIENT_MS).await.unwrap();
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    for _ in 0..6000 {
+        if folder.path().join("done").exists() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it was ended");
 }
 
 #[tokio::test]
