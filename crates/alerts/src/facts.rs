@@ -5,6 +5,9 @@ use stillpoint_history::{ChannelState, History, HistoryError, MessageQuery, Run,
 use stillpoint_model::Outcome;
 use stillpoint_model::status::{MessageId, id};
 
+/// The mark of the history that says since when somebody looks after the site. One that never had a backup has no other age.
+const WATCHED: &str = "watched";
+
 /// What is known apart from the history: the site file, the schedule, the service, as plain values.
 #[derive(Debug, Clone)]
 pub struct Expected {
@@ -129,7 +132,7 @@ impl Facts {
         };
         Ok(Self {
             now,
-            watched_since: history.watched_since(now)?,
+            watched_since: history.since(WATCHED, "", now)?,
             backup: runs_of(history, Task::Backup)?,
             verify: runs_of(history, Task::Verify)?,
             retention: runs_of(history, Task::Retention)?,

@@ -253,27 +253,6 @@ impl History {
         )?;
         Ok(statement.query_row([archive], |row| Ok((count(row.get(0)?), instant(row.get(1)?)))).optional()?)
     }
-
-    /// Since when somebody looks after this site: the first time that this was asked. A site that never had a backup has no
-    /// other age.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
-    pub fn watched_since(&self, now: Timestamp) -> Result<Timestamp, HistoryError> {
-        let connection = self.connection();
-        let found = "SELECT value FROM counters WHERE name = 'watched' AND label = 'since'";
-        let since: Option<i64> =
-            connection.prepare_cached(found)?.query_row([], |row| row.get(0)).optional()?;
-        if let Some(since) = since {
-            return Ok(instant(since));
-        }
-        connection.execute(
-            "INSERT OR IGNORE INTO counters (name, label, value) VALUES ('watched', 'since', ?1)",
-            [now.as_millisecond()],
-        )?;
-        Ok(now)
-    }
 }
 
 #[cfg(test)]
@@ -398,15 +377,6 @@ mod tests {
         assert!(history.alert(closed).unwrap().is_some() && !history.deliveries(closed).unwrap().is_empty());
     }
 
-    #[test]
-    fn since_when_a_site_is_watched_is_written_down_once() {
-        let (folder, history) = history();
-        assert_eq!(history.watched_since(at(7)).unwrap(), at(7));
-        drop(history);
-        let again = History::open(&folder.path().join("P01.db")).unwrap();
-        assert_eq!(again.watched_since(at(100)).unwrap(), at(7));
-    }
-
     /// With millions of messages and runs a scan would be felt each time that the rules look.
     #[test]
     fn the_questions_of_the_rules_are_answered_by_an_index() {
@@ -421,6 +391,7 @@ mod tests {
                 "SELECT v.epoch FROM versions v JOIN runs r ON r.id = v.run WHERE v.archive = ?1 ORDER BY v.epoch DESC LIMIT 1",
                 "versions_by_archive",
             ),
+            ("SELECT * FROM runs WHERE ended IS NULL ORDER BY started", "runs_under_way"),
             ("SELECT * FROM alerts WHERE holds = 1 ORDER BY id", "alerts_holding"),
             (
                 "SELECT * FROM deliveries WHERE channel = ?1 AND told IS NULL AND (next_try <= 1 OR next_try > 9) ORDER BY id",

@@ -24,7 +24,7 @@ CREATE TABLE runs (
 ) STRICT;
 CREATE INDEX runs_by_task ON runs (task, outcome, started);
 CREATE INDEX runs_by_time ON runs (started);
-CREATE INDEX runs_under_way ON runs (name) WHERE ended IS NULL;
+CREATE INDEX runs_under_way ON runs (started) WHERE ended IS NULL;
 
 CREATE TABLE phases (
     run INTEGER NOT NULL, number INTEGER NOT NULL, phase TEXT NOT NULL, elapsed_us INTEGER,

@@ -1,7 +1,7 @@
 //! The rules as a table: one fact is changed, and what is found is compared.
 
 use jiff::SignedDuration;
-use stillpoint_history::{ChannelState, Run, Task};
+use stillpoint_history::{ChannelState, History, Run, Task};
 use stillpoint_model::Outcome;
 
 use super::{at, history, hours, run};
@@ -329,4 +329,15 @@ fn facts_come_from_the_history() {
     assert_eq!(facts.not_thawed.as_ref().and_then(|it| it.run.as_deref()), Some("three"));
     assert_eq!((facts.guard_thawed, facts.reconciled, facts.clock_jumped), (None, None, None));
     assert_eq!(facts.channels[0].failures, 1);
+}
+
+#[test]
+fn since_when_a_site_is_watched_is_remembered() {
+    let (folder, history) = history();
+    let since =
+        |history: &History, now| Facts::gather(history, Expected::default(), now).unwrap().watched_since;
+    assert_eq!(since(&history, at(0)), at(0));
+    drop(history);
+    let again = History::open(&folder.path().join("P01.db")).unwrap();
+    assert_eq!(since(&again, at(50)), at(0));
 }
