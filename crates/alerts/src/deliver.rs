@@ -48,7 +48,7 @@ pub async fn deliver(
 }
 
 /// As [`deliver`], with a deadline for each notice.
-async fn deliver_within(
+pub(crate) async fn deliver_within(
     history: &Arc<History>,
     channels: &[Channel],
     place: &Place,
