@@ -7,7 +7,7 @@ use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcomman
 use stillpoint_model::ComponentName;
 
 use crate::archive_arguments::ArchiveArguments;
-use crate::service_arguments::{LauncherArguments, ServeArguments};
+use crate::service_arguments::{AlertVerb, ConsoleVerb, LauncherArguments, ServeArguments, StatusArguments};
 
 /// Backs up a whole site at one instant, and brings it back.
 #[derive(Debug, Parser)]
@@ -127,6 +127,14 @@ pub enum Verb {
     Archive(ArchiveArguments),
     /// Heal what a dead run left: frozen services, snapshots, half-built sets
     Reconcile(ReconcileArguments),
+    /// Say how the site stands: the last backup, the next one, what is the matter
+    Status(StatusArguments),
+    /// List, test, postpone alerts
+    #[command(subcommand)]
+    Alert(AlertVerb),
+    /// Let people into the console
+    #[command(subcommand)]
+    Console(ConsoleVerb),
     /// Serve the site: schedule, alerts, console, API and metrics
     Serve(ServeArguments),
     /// Start tasks for the service, with the rights that it does not have

@@ -68,15 +68,6 @@ impl History {
         Ok(Self { connection: Mutex::new(connection), path: real })
     }
 
-    /// Opens the history of a site if there is one.
-    ///
-    /// # Errors
-    ///
-    /// As [`History::open`].
-    pub fn open_existing(path: &Path) -> Result<Option<Self>, HistoryError> {
-        if path.exists() { Self::open(path).map(Some) } else { Ok(None) }
-    }
-
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path

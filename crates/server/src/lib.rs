@@ -18,4 +18,4 @@ pub mod web;
 
 pub use blocking::blocking;
 pub use metrics::metrics;
-pub use serve::{Announcement, ServeOptions, history_of, serve};
+pub use serve::{Announcement, ServeOptions, history_at, serve};

@@ -3,12 +3,16 @@
 
 use std::fmt::Write;
 
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
 use jiff::Timestamp;
 use stillpoint_alerts::AlertSeverity;
 use stillpoint_history::{Run, Task};
 use stillpoint_model::Outcome;
 
 use crate::standing::Standing;
+use crate::web::{App, Problem};
 
 /// The tasks that have metrics.
 const TASKS: [Task; 3] = [Task::Backup, Task::Verify, Task::Retention];
@@ -151,6 +155,17 @@ fn rest(page: &mut Page, standing: &Standing) {
         let count = standing.conditions.iter().filter(|condition| condition.severity == severity).count();
         page.sample("alerts_active", &[("severity", name)], count as f64);
     }
+}
+
+/// `GET /metrics`.
+pub(crate) async fn page(State(app): State<App>) -> Result<impl IntoResponse, Problem> {
+    let service = app.service.clone();
+    let text = app
+        .service
+        .with_history(move |history| Standing::of_service(&service, history, Timestamp::now()))
+        .await
+        .map(|standing| metrics(&standing))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
 }
 
 fn status(outcome: Outcome) -> f64 {

@@ -13,7 +13,7 @@ use stillpoint_history::History;
 use stillpoint_model::ErrorKind;
 use stillpoint_model::site_file::{ConsoleTls, OnStop};
 use stillpoint_model::status::id;
-use stillpoint_site::SiteError;
+use stillpoint_site::{LoadedSite, SiteError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -322,13 +322,12 @@ async fn stop(service: &Service, worker: tokio::task::JoinHandle<()>) {
     let _ = worker.await;
 }
 
-/// The history of the site at `config`, for whoever only looks. `None` when there is none yet.
+/// The history of a site, for whoever only looks. It is made when there is none yet.
 ///
 /// # Errors
 ///
-/// When the site file is not valid or the history cannot be opened.
-pub fn history_of(config: &Path, state_root: &Path) -> Result<Option<History>, SiteError> {
-    let site = stillpoint_site::load(config)?;
-    History::open_existing(&History::path_in(state_root, &site.file.site.code))
+/// When it cannot be opened.
+pub fn history_at(site: &LoadedSite, state_root: &Path) -> Result<History, SiteError> {
+    History::open(&History::path_in(state_root, &site.file.site.code))
         .map_err(|error| SiteError::new(ErrorKind::Environment, error.to_string()))
 }

@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+mod alert;
 mod archive;
 mod backup;
 mod config;
@@ -8,6 +9,7 @@ mod pages;
 mod recover;
 mod service;
 mod sets;
+mod status;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +39,9 @@ pub fn dispatch(arguments: &Arguments, hook: Arc<dyn ActHook>) -> Answer {
         Verb::List(own) => sets::list(common, own),
         Verb::Archive(own) => archive::archive(common, own),
         Verb::Reconcile(own) => backup::reconcile(common, own),
+        Verb::Status(own) => status::status(common, own),
+        Verb::Alert(verb) => alert::alert(common, verb),
+        Verb::Console(verb) => alert::console(common, verb),
         Verb::Serve(own) => service::serve(common, own),
         Verb::Launcher(own) => service::launcher(common, own),
         Verb::Completions { shell } => pages::completions(*shell),

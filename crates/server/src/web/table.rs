@@ -66,6 +66,7 @@ pub fn table() -> Vec<Route> {
         Route::post("/welcome/{secret}", Least::Open, door::welcome),
         Route::post("/sign-out", Least::Role(Role::Reader), door::sign_out),
     ];
+    rows.push(Route::get("/metrics", Least::Role(Role::Reader), crate::metrics::page));
     rows.extend(api::routes());
     rows
 }
