@@ -76,6 +76,7 @@ pub(super) struct MessagesQuery {
     /// Only about this component.
     component: Option<String>,
     /// Only with this number.
+    #[param(maximum = 65535)]
     id: Option<u16>,
     /// At most this many; 100 without it.
     #[param(minimum = 1, maximum = 1000)]

@@ -109,7 +109,7 @@ pub(super) struct VersionsQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct FolderQuery {
     /// The path of the folder; the top without it.
-    #[param(example = "/content")]
+    #[param(example = "/content", min_length = 1, max_length = 1000)]
     path: Option<String>,
 }
 
@@ -119,7 +119,7 @@ pub(super) struct FolderQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct FileQuery {
     /// The path of the file.
-    #[param(example = "/content/notes.txt")]
+    #[param(example = "/content/notes.txt", min_length = 1, max_length = 1000)]
     path: String,
 }
 
@@ -130,12 +130,16 @@ pub(super) struct Restoring {
     /// The archive.
     archive: String,
     /// The name of the version, or `latest`.
+    #[schema(pattern = "^(latest|[0-9A-Fa-f]{8,64})$")]
     version: String,
     /// Only this component.
+    #[schema(pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
     component: Option<String>,
     /// Only this path in the version.
+    #[schema(min_length = 1, max_length = 1000, pattern = "^[^\\x00]+$")]
     path: Option<String>,
     /// The name of a new folder for it, below the folder `restored` in the state folder: letters, digits and `-`.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9-]{0,63}$")]
     folder: String,
 }
 

@@ -5,6 +5,7 @@
 mod api;
 mod client;
 mod door;
+mod fuzz;
 mod ground;
 mod roles;
 mod strangers;
