@@ -364,7 +364,7 @@ pub fn browse(text: &str) -> BrowseData {
         modified: Some(before(5000)),
         rights: "rw-r--r--".into(),
         owner: format!("www-data:www-data{text}"),
-        target: (kind == EntryKind::Link).then(|| b"../else/where".to_vec()),
+        target: (kind == EntryKind::Link).then(|| format!("../else/where{text}").into_bytes()),
     };
     BrowseData {
         archive: "nas".into(),
@@ -372,10 +372,10 @@ pub fn browse(text: &str) -> BrowseData {
         made: before(182),
         path: format!("documents/var/lib/{text}x").into_bytes(),
         entries: vec![
-            entry(b"reports", EntryKind::Folder),
+            entry(format!("reports{text}").as_bytes(), EntryKind::Folder),
             entry(b"not \xff UTF-8 & odd?.txt", EntryKind::File),
             entry(format!("x{text}").as_bytes(), EntryKind::File),
-            entry(b"current", EntryKind::Link),
+            entry(format!("current{text}").as_bytes(), EntryKind::Link),
             entry(b"socket", EntryKind::Special),
         ],
         after: Some(b"socket".to_vec()),
