@@ -1,71 +1,27 @@
 //! `/alerts`: what a person must know of, and its life.
 
-use jiff::Timestamp;
 use maud::{Markup, html};
+use stillpoint_history::{Alert, AlertSeverity, AlertState, ChannelState};
 
 use super::words::{self, distance, time};
 use super::{Chrome, forms};
 
-/// Where an alert is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AlertState {
-    /// It holds, and is reminded of.
-    Active,
-    /// It holds, and is silent for a while.
-    Postponed,
-    /// It is over.
-    Cleared,
-}
-
-/// One alert.
-#[derive(Debug, Clone)]
-pub struct AlertLine {
-    /// Its number.
-    pub id: i64,
-    /// Its kind, such as `no-backup`.
-    pub kind: String,
-    /// What it is about, such as an archive; may be empty.
-    pub subject: String,
-    /// `critical`, `warning` or `info`.
-    pub severity: String,
-    /// Where it is in its life.
-    pub state: AlertState,
-    /// What is wrong, in one sentence.
-    pub text: String,
-    /// What to do; may be empty.
-    pub remedy: String,
-    /// When it began.
-    pub began: Timestamp,
-    /// When it last changed; of a cleared one, when it was cleared.
-    pub changed: Timestamp,
-    /// How often it was seen.
-    pub occurrences: u64,
-    /// Until when it is silent.
-    pub postponed_until: Option<Timestamp>,
-    /// Who cleared or postponed it; nobody when it cleared by itself.
-    pub closed_by: Option<String>,
-    /// What that person said.
-    pub comment: String,
-}
-
-/// How a channel stands.
+/// A channel of the site file and how it does.
 #[derive(Debug, Clone)]
 pub struct ChannelLine {
     /// Its name in the site file.
     pub name: String,
     /// Its kind, such as `mail`.
     pub kind: String,
-    /// When it last worked.
-    pub last_good: Option<Timestamp>,
-    /// Why it failed since then.
-    pub error: Option<String>,
+    /// How it does, where it was used.
+    pub state: Option<ChannelState>,
 }
 
 /// What the page shows.
 #[derive(Debug, Clone, Default)]
 pub struct AlertsData {
     /// Alerts that hold, the worst first, and the newest that are over.
-    pub alerts: Vec<AlertLine>,
+    pub alerts: Vec<Alert>,
     /// The channels of the site file.
     pub channels: Vec<ChannelLine>,
 }
@@ -99,11 +55,12 @@ pub fn page(chrome: &Chrome, data: &AlertsData) -> Markup {
     chrome.frame("Alerts", &content)
 }
 
-fn open(chrome: &Chrome, alert: &AlertLine) -> Markup {
+fn open(chrome: &Chrome, alert: &Alert) -> Markup {
     html! {
-        article class={ "card alert " (if alert.severity == "critical" { "bad" } else { "look" }) }
+        article class={ "card alert " (if alert.severity == AlertSeverity::Critical { "bad" } else { "look" }) }
             aria-labelledby={ "alert-" (alert.id) } {
-            h3 id={ "alert-" (alert.id) } { (words::level(&alert.severity)) " " (alert.text) }
+            h3 id={ "alert-" (alert.id) } { (words::level(alert.severity.as_str())) " " (words::capital(&alert.title)) }
+            p { (alert.text) }
             @if !alert.remedy.is_empty() { p { b { "What to do: " } (alert.remedy) } }
             p class="dim" {
                 code { (alert.kind) } @if !alert.subject.is_empty() { " of " (alert.subject) }
@@ -118,7 +75,7 @@ fn open(chrome: &Chrome, alert: &AlertLine) -> Markup {
     }
 }
 
-fn deal_with(chrome: &Chrome, alert: &AlertLine) -> Markup {
+fn deal_with(chrome: &Chrome, alert: &Alert) -> Markup {
     let (date, comment) = (format!("date-{}", alert.id), format!("comment-{}", alert.id));
     html! {
         div class="deal" {
@@ -149,15 +106,15 @@ fn deal_with(chrome: &Chrome, alert: &AlertLine) -> Markup {
     }
 }
 
-fn over(chrome: &Chrome, alerts: &[&AlertLine]) -> Markup {
+fn over(chrome: &Chrome, alerts: &[&Alert]) -> Markup {
     html! {
         table class="stack" {
             thead { tr { th scope="col" { "Alert" } th scope="col" { "Severity" } th scope="col" { "Began" }
                 th scope="col" { "Cleared" } th scope="col" { "By" } } }
             tbody { @for alert in alerts {
                 tr {
-                    th scope="row" data-label="Alert" { (alert.text) }
-                    td data-label="Severity" { (words::level(&alert.severity)) }
+                    th scope="row" data-label="Alert" { (words::capital(&alert.title)) }
+                    td data-label="Severity" { (words::level(alert.severity.as_str())) }
                     td data-label="Began" { (time(chrome, alert.began)) }
                     td data-label="Cleared" { (time(chrome, alert.changed)) }
                     td data-label="By" { (alert.closed_by.as_deref().unwrap_or("itself"))
@@ -182,13 +139,13 @@ fn channels(chrome: &Chrome, channels: &[ChannelLine]) -> Markup {
                             th scope="row" data-label="Channel" { (it.name) }
                             td data-label="Kind" { (it.kind) }
                             td data-label="State" {
-                                @match (&it.error, it.last_good) {
-                                    (Some(error), _) => { (words::badge("bad", "✕", "fails")) " " (error) }
-                                    (None, Some(_)) => (words::badge("good", "✓", "works")),
-                                    (None, None) => (words::badge("plain", "–", "not used yet")),
+                                @match &it.state {
+                                    None => (words::badge("plain", "–", "not used yet")),
+                                    Some(ChannelState { error: Some(error), .. }) => { (words::badge("bad", "✕", "fails")) " " (error) }
+                                    Some(_) => (words::badge("good", "✓", "works")),
                                 }
                             }
-                            td data-label="Last worked" { @match it.last_good { Some(at) => (time(chrome, at)), None => "–" } }
+                            td data-label="Last worked" { @match it.state.as_ref().and_then(|it| it.last_good) { Some(at) => (time(chrome, at)), None => "–" } }
                         }
                     } }
                 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use stillpoint_history::Role;
 
 use super::words::{capital, segment, unsteered};
 use super::{assets, forms};
@@ -12,8 +13,8 @@ use super::{assets, forms};
 pub struct Visitor {
     /// The name.
     pub name: String,
-    /// `reader`, `operator` or `administrator`. Any other word may do nothing but read.
-    pub role: String,
+    /// What that person may do.
+    pub role: Role,
 }
 
 /// The colours of the page.
@@ -129,12 +130,16 @@ pub struct Chrome {
 impl Chrome {
     /// Whether who looks may run and cancel tasks and deal with alerts.
     pub fn may_operate(&self) -> bool {
-        self.person.as_ref().is_some_and(|it| it.role == "operator" || it.role == "administrator")
+        self.may(Role::Operator)
     }
 
     /// Whether who looks may restore, and manage people.
     pub fn may_administer(&self) -> bool {
-        self.person.as_ref().is_some_and(|it| it.role == "administrator")
+        self.may(Role::Administrator)
+    }
+
+    fn may(&self, least: Role) -> bool {
+        self.person.as_ref().is_some_and(|it| it.role >= least)
     }
 
     /// The whole page around its content. The content begins with its own `h1`.

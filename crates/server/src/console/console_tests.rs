@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use html5ever::tendril::TendrilSink;
 use markup5ever_rcdom::{Handle, NodeData, RcDom};
+use stillpoint_history::{AlertSeverity, AlertState, Role};
 use stillpoint_model::Outcome;
 
 use super::samples_tests::*;
@@ -62,8 +63,8 @@ fn elements(name: &str, html: &str) -> Vec<Element> {
 fn pages() -> Vec<(String, String)> {
     let mut pages = Vec::new();
     let mut add = |name: &str, page: maud::Markup| pages.push((name.to_owned(), page.into_string()));
-    let of = |place| chrome(place, "administrator");
-    let reader = |place| chrome(place, "reader");
+    let of = |place| chrome(place, Role::Administrator);
+    let reader = |place| chrome(place, Role::Reader);
     let bad = bad_chrome;
     let door = |text: &str| Chrome { person: None, site_name: text.into(), ..of(Place::Elsewhere) };
 
@@ -73,7 +74,7 @@ fn pages() -> Vec<(String, String)> {
         alerts_active: 1,
         under_way: Some(UnderWay { run: "20261125T091500-7".into(), task: "backup".into() }),
         notice: Some(Notice { good: true, text: "the backup has begun".into() }),
-        ..chrome(Place::Overview, "operator")
+        ..chrome(Place::Overview, Role::Operator)
     };
     add("overview-lively", overview::page(&busy, &lively_overview()));
     add("overview-bad", overview::page(&bad(Place::Overview), &bad_overview()));
@@ -252,13 +253,13 @@ fn every_form_that_changes_something_proves_that_it_is_ours() {
 
 #[test]
 fn a_reader_sees_nothing_that_a_reader_may_not_do() {
-    for (role, wanted) in [("reader", false), ("operator", true), ("administrator", true)] {
+    for (role, wanted) in [(Role::Reader, false), (Role::Operator, true), (Role::Administrator, true)] {
         let html = overview::page(&chrome(Place::Overview, role), &lively_overview()).into_string();
         assert_eq!(html.contains("action=\"/tasks/cancel\""), wanted, "{role}");
         let html = alerts::page(&chrome(Place::Alerts, role), &alerts("")).into_string();
         assert_eq!(html.contains("/postpone\""), wanted, "{role}");
         let html = browse::page(&chrome(Place::Versions, role), &browse("")).into_string();
-        let administrator = role == "administrator";
+        let administrator = role == Role::Administrator;
         assert_eq!(html.contains("/restore\""), administrator, "{role}");
         assert_eq!(html.contains("href=\"/people\""), administrator, "{role}");
     }
@@ -299,18 +300,18 @@ fn the_answer_is_the_worst_that_is_true() {
     let told = |change: &dyn Fn(&mut overview::OverviewData)| {
         let mut data = good_overview();
         change(&mut data);
-        let verdict = verdict::verdict(&chrome(Place::Overview, "reader"), &data);
+        let verdict = verdict::verdict(&chrome(Place::Overview, Role::Reader), &data);
         (verdict.answer, verdict.why)
     };
     let failed = run("failed", 30, Some(Outcome::Failed));
     let (answer, why) = told(&|data| data.last_attempt = Some(failed.clone()));
     assert!(answer == "Yes, but look." && why.contains("The last run failed."), "{why}");
-    let critical = alert(1, "critical", alerts::AlertState::Active, "Verify found damage.");
+    let critical = alert(1, AlertSeverity::Critical, AlertState::Active, "the verify found damage");
     let (answer, why) = told(&|data| {
         data.last_attempt = Some(failed.clone());
         data.alerts = vec![critical.clone()];
     });
-    assert_eq!((answer, why.as_str()), ("Not for sure.", "Verify found damage."));
+    assert_eq!((answer, why.as_str()), ("Not for sure.", "The verify found damage."));
     let (answer, _) = told(&|data| {
         data.last_backup = Some(run("old", 60 * 121, Some(Outcome::Complete)));
         data.alerts = vec![critical.clone()];
@@ -392,7 +393,9 @@ fn the_other_pages_show_their_facts() {
         (
             "alerts-lively",
             &[
-                "Verify found damage",
+                "The verify found damage",
+                "The last good backup is epoch 4711",
+                "not used yet",
                 "silent until Wed 25 Nov 2026, 18:17 CET",
                 "Until tomorrow",
                 "Test the channels",
@@ -408,11 +411,11 @@ fn the_other_pages_show_their_facts() {
         ("settings-empty", &["valid"]),
         ("settings-bad", &["has mistakes", "1 mistake", "mend this line"]),
         ("settings-lively", &["3 mistakes", "nmae"]),
-        ("people-lively", &["anna (you)", "It is shown this once", "carla as reader"]),
+        ("people-lively", &["anna (you)", "It is shown this once", "grafana"]),
         ("audit-lively", &["192.0.2.7", "refused: nothing is under way"]),
         ("charts-lively", &["The last 60 runs", "Freeze window", "99.0 %", "The figures as a table"]),
         ("sign-in-bad", &["name or password is wrong"]),
-        ("sign-in-empty", &["Nobody can sign in yet", "journalctl -u stillpoint"]),
+        ("sign-in-empty", &["Nobody can sign in yet", "stillpoint console reset-link"]),
         ("welcome-lively", &["This link works once", "at least 12 characters", "the two passwords differ"]),
         ("error-bad", &["There is no such page.", "What to do: Go on from the overview."]),
     ];

@@ -1,13 +1,19 @@
 //! What the pages need of the history. All of it blocks, and is a few questions with an index.
 
 use jiff::{SignedDuration, Timestamp};
-use stillpoint_history::{History, HistoryError, MessageQuery, Run, RunDetails, RunQuery, Task};
+use stillpoint_history::{
+    Alert, AlertQuery, AlertState, AuditQuery, History, HistoryError, MessageQuery, Run, RunDetails,
+    RunQuery, Task,
+};
 use stillpoint_model::Outcome;
 use stillpoint_model::site_file::SiteFile;
 
+use super::alerts::{AlertsData, ChannelLine};
+use super::audit::AuditData;
 use super::charts::{ChartPoint, ChartsData};
 use super::components::{ComponentsData, WriterState};
 use super::overview::{ArchiveState, OverviewData};
+use super::people::PeopleData;
 use super::run::RunData;
 use super::runs::RunsData;
 use super::site_facts;
@@ -22,12 +28,17 @@ const RUNS_ON_OVERVIEW: usize = 8;
 const MESSAGES_MAX: usize = 1000;
 /// How many runs the charts show.
 const RUNS_IN_CHARTS: usize = 60;
+/// How many alerts that are over are shown.
+const ALERTS_OVER: usize = 50;
+/// How many entries a page of the audit log has.
+const AUDIT_PER_PAGE: usize = 100;
 /// For how long messages count for the status of a component.
 const STATUS_HOURS: i64 = 24 * 7;
 /// From how many published sets on that an archive lacks they are no more counted one by one.
 const BEHIND_MAX: usize = 30;
 
-/// For the overview of a site. The job under way, the queue and the alerts are for the caller to add.
+/// For the overview of a site. The job under way and the queue are for the caller to add; so is the next run, where a retry comes
+/// before the schedule.
 ///
 /// # Errors
 ///
@@ -38,50 +49,101 @@ pub fn overview(history: &History, site: &SiteFile, now: Timestamp) -> Result<Ov
         Some(run) => history.run(&run.name)?,
         None => None,
     };
-    let archives: Vec<String> = site.archives.iter().map(|it| it.name.as_str().to_owned()).collect();
+    let last_backup = history.last_run(Task::Backup, &PUBLISHED)?;
     Ok(OverviewData {
-        last_backup: history.last_run(Task::Backup, &PUBLISHED)?,
         last_attempt: history.last_run(Task::Backup, &all)?,
         change_retention: site_facts::change_retention(site),
         next_run: site_facts::next_backup(site, now),
         under_way,
         job: None,
         queue: Vec::new(),
-        alerts: Vec::new(),
+        alerts: active_alerts(history)?,
         last_verify: history.last_run(Task::Verify, &all)?,
-        archives: archive_states(history, &archives)?,
+        archives: archive_states(history, site, last_backup.as_ref())?,
+        last_backup,
         recent: history.runs(&RunQuery { limit: RUNS_ON_OVERVIEW, ..RunQuery::default() })?,
     })
 }
 
-/// How many of the newest published sets each archive lacks. Looks at runs from the newest on until each archive was met, so
-/// that is one run as long as all is well.
-fn archive_states(history: &History, archives: &[String]) -> Result<Vec<ArchiveState>, HistoryError> {
-    let mut states: Vec<ArchiveState> =
-        archives.iter().map(|name| ArchiveState { name: name.clone(), last: None, behind: 0 }).collect();
-    if states.is_empty() {
-        return Ok(states);
+/// The active alerts, the worst first.
+fn active_alerts(history: &History) -> Result<Vec<Alert>, HistoryError> {
+    let query = AlertQuery { state: Some(AlertState::Active), ..AlertQuery::default() };
+    let mut alerts = history.alerts(&query)?;
+    alerts.sort_by_key(|alert| std::cmp::Reverse(alert.severity));
+    Ok(alerts)
+}
+
+/// The alerts: those that hold, the worst first, and the newest that are over; and the channels of the site.
+///
+/// # Errors
+///
+/// When the database fails.
+pub fn alerts(history: &History, site: &SiteFile) -> Result<AlertsData, HistoryError> {
+    let mut alerts = active_alerts(history)?;
+    for state in [AlertState::Postponed, AlertState::Cleared] {
+        alerts.extend(history.alerts(&AlertQuery { state: Some(state), limit: ALERTS_OVER })?);
     }
+    let mut states = history.channels()?;
+    let channels = site_facts::channels(site).into_iter().map(|(name, kind)| {
+        let known = states.iter().position(|it| it.name == name);
+        ChannelLine { name, kind, state: known.map(|place| states.swap_remove(place)) }
+    });
+    let channels = channels.collect();
+    Ok(AlertsData { alerts, channels })
+}
+
+/// The people and the tokens. What was just made and is shown once is for the caller to add.
+///
+/// # Errors
+///
+/// When the database fails.
+pub fn people(history: &History) -> Result<PeopleData, HistoryError> {
+    Ok(PeopleData { people: history.people()?, tokens: history.tokens()?, fresh: None })
+}
+
+/// One page of the audit log.
+///
+/// # Errors
+///
+/// When the database fails.
+pub fn audit(history: &History, before: Option<i64>) -> Result<AuditData, HistoryError> {
+    let query = AuditQuery { before, limit: AUDIT_PER_PAGE + 1, ..AuditQuery::default() };
+    let mut rows = history.audit(&query)?;
+    let more = rows.len() > AUDIT_PER_PAGE;
+    rows.truncate(AUDIT_PER_PAGE);
+    let older = rows.last().filter(|_| more).map(|row| row.row);
+    Ok(AuditData { rows, older })
+}
+
+/// How far each archive is behind the newest published set. Only of one that is behind more is asked.
+fn archive_states(
+    history: &History,
+    site: &SiteFile,
+    newest: Option<&Run>,
+) -> Result<Vec<ArchiveState>, HistoryError> {
+    let mut states = Vec::new();
+    for archive in &site.archives {
+        let name = archive.name.as_str().to_owned();
+        let (epoch, last) = history.newest_version(&name)?.unzip();
+        let behind = match newest.and_then(|run| run.epoch) {
+            Some(wanted) if epoch.is_none_or(|epoch| epoch < wanted) => published_after(history, epoch)?,
+            _ => 0,
+        };
+        states.push(ArchiveState { name, last, behind });
+    }
+    Ok(states)
+}
+
+/// How many of the newest published sets are of a later epoch.
+fn published_after(history: &History, epoch: Option<u64>) -> Result<u64, HistoryError> {
     let query = RunQuery {
         task: Some(Task::Backup),
         outcomes: PUBLISHED.to_vec(),
         limit: BEHIND_MAX,
         ..RunQuery::default()
     };
-    for run in history.runs(&query)? {
-        if states.iter().all(|state| state.last.is_some()) {
-            break;
-        }
-        let versions = history.run(&run.name)?.map(|details| details.versions).unwrap_or_default();
-        for state in states.iter_mut().filter(|state| state.last.is_none()) {
-            if versions.iter().any(|version| version.archive == state.name) {
-                state.last = Some(run.started);
-            } else {
-                state.behind += 1;
-            }
-        }
-    }
-    Ok(states)
+    let later = |run: &&Run| epoch.is_none_or(|epoch| run.epoch.is_some_and(|own| own > epoch));
+    Ok(history.runs(&query)?.iter().filter(later).count() as u64)
 }
 
 /// One page of the list of runs.
@@ -202,16 +264,27 @@ fn writers(details: &RunDetails) -> Vec<WriterState> {
 mod tests {
     use std::sync::Arc;
 
-    use stillpoint_history::{Asked, Ending, Recorder};
-    use stillpoint_model::{EpochNumber, Event, Grade, Monitor, NoMonitor, Phase, Step};
+    use stillpoint_history::{AlertSeverity, AlertWords, Asked, Ending, Recorder};
+    use stillpoint_model::{EpochNumber, Event, Grade, Monitor, NoMonitor, Phase, RunId, Step};
 
     use super::*;
 
     /// Records a run of the backup task: what it saved in archives, and the error of a step, if any.
-    fn record(history: &History, name: &str, archives: &[&str], error: Option<&str>, outcome: Outcome) {
+    fn record(
+        history: &History,
+        (name, epoch): (&str, u64),
+        archives: &[&str],
+        error: Option<&str>,
+        outcome: Outcome,
+    ) {
         let asked = Asked { task: Task::Backup, by: "schedule".into(), attempt: 1 };
         let recorder = Recorder::begin(history.path(), name, &asked, Arc::new(NoMonitor)).unwrap();
         let component: stillpoint_model::ComponentName = "ledger".parse().unwrap();
+        recorder.emit(Event::RunStarted {
+            run: RunId::new(Timestamp::now(), 1),
+            site: "P01".parse().unwrap(),
+            epoch: EpochNumber(epoch),
+        });
         recorder.emit(Event::PhaseStarted { phase: Phase::Freeze });
         for (step, error) in [(Step::Freeze, error), (Step::Release, None)] {
             let error = error.map(Into::into);
@@ -230,7 +303,7 @@ mod tests {
             recorder.emit(Event::VersionSaved {
                 archive: archive.parse().unwrap(),
                 version: "ab".repeat(32),
-                epoch: EpochNumber(7),
+                epoch: EpochNumber(epoch),
                 added_bytes: Some(100),
                 stored_bytes: Some(50),
             });
@@ -247,10 +320,10 @@ mod tests {
         });
     }
 
+    const SITE: &str = "[site]\ncode = \"P01\"\nname = \"Head office\"\ntype = \"primary\"\n[destination]\nfolder = \"/srv/backup\"\n[[component]]\nname = \"ledger\"\ntype = \"files\"\npath = \"/srv/ledger\"\n";
+
     fn site_with(archives: &[&str]) -> SiteFile {
-        let mut text = String::from(
-            "[site]\ncode = \"P01\"\nname = \"Head office\"\ntype = \"primary\"\n[destination]\nfolder = \"/srv/backup\"\n[[component]]\nname = \"ledger\"\ntype = \"files\"\npath = \"/srv/ledger\"\n",
-        );
+        let mut text = SITE.to_owned();
         for name in archives {
             text += &format!(
                 "[[archive]]\nname = \"{name}\"\nlocation = \"/mnt/{name}\"\nkey = {{ file = \"/etc/stillpoint/key\" }}\n"
@@ -268,10 +341,10 @@ mod tests {
         let empty = overview(&history, &site, now).unwrap();
         assert!(empty.last_backup.is_none() && empty.recent.is_empty() && empty.archives[0].behind == 0);
 
-        record(&history, "first", &["nas", "cloud"], None, Outcome::Complete);
-        record(&history, "second", &["cloud"], None, Outcome::Incomplete);
-        record(&history, "third", &["cloud"], None, Outcome::Complete);
-        record(&history, "fourth", &[], Some("no answer"), Outcome::Failed);
+        record(&history, ("first", 1), &["nas", "cloud"], None, Outcome::Complete);
+        record(&history, ("second", 2), &["cloud"], None, Outcome::Incomplete);
+        record(&history, ("third", 3), &["cloud"], None, Outcome::Complete);
+        record(&history, ("fourth", 4), &[], Some("no answer"), Outcome::Failed);
 
         let facts = overview(&history, &site, now).unwrap();
         assert_eq!(facts.last_backup.unwrap().name, "third");
@@ -298,10 +371,43 @@ mod tests {
     }
 
     #[test]
+    fn alerts_come_by_their_weight_and_channels_with_their_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::open(&folder.path().join("P01.db")).unwrap();
+        let now = Timestamp::now();
+        for (kind, severity) in [
+            ("one", AlertSeverity::Info),
+            ("two", AlertSeverity::Critical),
+            ("three", AlertSeverity::Warning),
+            ("four", AlertSeverity::Critical),
+        ] {
+            let words = AlertWords { instance: "", severity, title: kind, text: "t", remedy: "r" };
+            history.change_alerts(|book| book.open(kind, "", &words, now, now)).unwrap();
+        }
+        let fourth =
+            history.alerts(&AlertQuery::default()).unwrap().iter().find(|it| it.kind == "four").unwrap().id;
+        history.close_alert(fourth, "anna", "", now).unwrap();
+        history.channel_did("phone", Some("no answer"), now).unwrap();
+        let mut site = site_with(&[]);
+        let program = "[[channel]]\nname = \"phone\"\ntype = \"program\"\ncommand = [\"/bin/true\"]\n[[channel]]\nname = \"new\"\ntype = \"program\"\ncommand = [\"/bin/true\"]\n";
+        site.channels = stillpoint_model::site_file::parse(&(SITE.to_owned() + program)).unwrap().channels;
+
+        let told = alerts(&history, &site).unwrap();
+        let order: Vec<&str> = told.alerts.iter().map(|it| it.kind.as_str()).collect();
+        assert_eq!(order, ["two", "three", "one", "four"]);
+        assert_eq!(told.alerts[3].state, AlertState::Cleared);
+        let of = |name: &str| told.channels.iter().find(|it| it.name == name).unwrap();
+        assert_eq!(of("phone").state.as_ref().unwrap().error.as_deref(), Some("no answer"));
+        assert!(of("new").state.is_none() && of("new").kind == "program");
+        let active = overview(&history, &site, now).unwrap().alerts;
+        assert_eq!(active.len(), 3);
+    }
+
+    #[test]
     fn a_list_that_goes_on_says_from_where() {
         let folder = tempfile::tempdir().unwrap();
         let history = History::open(&folder.path().join("P01.db")).unwrap();
-        record(&history, "one", &[], None, Outcome::Complete);
+        record(&history, ("one", 1), &[], None, Outcome::Complete);
         let list = runs(&history, None, None, None).unwrap();
         assert!(list.older.is_none() && list.runs.len() == 1);
         let older = runs(&history, None, None, Some(list.runs[0].started)).unwrap();

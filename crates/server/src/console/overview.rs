@@ -2,10 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
-use stillpoint_history::{Run, RunDetails, Task};
+use stillpoint_history::{Alert, Run, RunDetails, Task};
 use stillpoint_model::Phase;
 
-use super::alerts::AlertLine;
 use super::verdict::{Standing, age, age_seconds, verdict, words as length_words};
 use super::words::{self, bytes, distance, grade, length, outcome, segment, time, utc};
 use super::{Chrome, forms};
@@ -54,7 +53,7 @@ pub struct OverviewData {
     /// What waits.
     pub queue: Vec<Queued>,
     /// Active alerts, the worst first.
-    pub alerts: Vec<AlertLine>,
+    pub alerts: Vec<Alert>,
     /// The newest run of verify that ended.
     pub last_verify: Option<Run>,
     /// The archives of the site file.
@@ -155,13 +154,13 @@ fn queue(chrome: &Chrome, queue: &[Queued]) -> Markup {
     }
 }
 
-fn alerts(chrome: &Chrome, alerts: &[AlertLine]) -> Markup {
+fn alerts(chrome: &Chrome, alerts: &[Alert]) -> Markup {
     html! {
         section class="card" aria-labelledby="active-alerts" {
             h2 id="active-alerts" { a href="/alerts" { "Active alerts" } }
             ul class="plain" {
                 @for alert in alerts.iter().take(5) {
-                    li { (words::level(&alert.severity)) " " (alert.text) " " span class="dim" { (distance(chrome, alert.began)) } }
+                    li { (words::level(alert.severity.as_str())) " " (words::capital(&alert.title)) " " span class="dim" { (distance(chrome, alert.began)) } }
                 }
             }
             @if alerts.len() > 5 { p { a href="/alerts" { "All " (alerts.len()) } } }

@@ -1,63 +1,18 @@
 //! `/people`: who may do what, and the tokens of programs.
 
-use jiff::Timestamp;
 use maud::{Markup, html};
+use stillpoint_history::{Person, Role, Token};
 
 use super::words::{distance, segment, time};
 use super::{Chrome, forms};
-
-const ROLES: [&str; 3] = ["reader", "operator", "administrator"];
-
-/// A person.
-#[derive(Debug, Clone)]
-pub struct PersonLine {
-    /// The name.
-    pub name: String,
-    /// The role.
-    pub role: String,
-    /// When the person was added.
-    pub created: Timestamp,
-    /// When last seen.
-    pub last_seen: Option<Timestamp>,
-}
-
-/// A one-time link that nobody has used yet.
-#[derive(Debug, Clone)]
-pub struct InvitationLine {
-    /// For whom; may be open.
-    pub name: Option<String>,
-    /// The role.
-    pub role: String,
-    /// Until when it holds.
-    pub expires: Timestamp,
-}
-
-/// A token.
-#[derive(Debug, Clone)]
-pub struct TokenLine {
-    /// Its number.
-    pub id: i64,
-    /// What it is for.
-    pub name: String,
-    /// What it may do.
-    pub role: String,
-    /// Who made it.
-    pub person: String,
-    /// Until when it holds.
-    pub expires: Timestamp,
-    /// When it was last used.
-    pub last_used: Option<Timestamp>,
-}
 
 /// What the page shows.
 #[derive(Debug, Clone, Default)]
 pub struct PeopleData {
     /// The people.
-    pub people: Vec<PersonLine>,
-    /// Open invitations.
-    pub invitations: Vec<InvitationLine>,
+    pub people: Vec<Person>,
     /// The tokens.
-    pub tokens: Vec<TokenLine>,
+    pub tokens: Vec<Token>,
     /// What was just made and is shown once: what it is, and the secret or link.
     pub fresh: Option<(String, String)>,
 }
@@ -74,21 +29,21 @@ pub fn page(chrome: &Chrome, data: &PeopleData) -> Markup {
             }
         }
         (people(chrome, &data.people))
-        (invite(chrome, &data.invitations))
+        (invite(chrome))
         (tokens(chrome, &data.tokens))
     };
     chrome.frame("People", &content)
 }
 
-fn roles(id: &str, chosen: &str) -> Markup {
+fn roles(id: &str, chosen: Role) -> Markup {
     html! {
         select name="role" id=(id) {
-            @for role in ROLES { option value=(role) selected[role == chosen] { (role) } }
+            @for role in Role::ALL { option value=(role) selected[role == chosen] { (role) } }
         }
     }
 }
 
-fn people(chrome: &Chrome, people: &[PersonLine]) -> Markup {
+fn people(chrome: &Chrome, people: &[Person]) -> Markup {
     let own = chrome.person.as_ref().map(|it| it.name.as_str());
     html! {
         section aria-labelledby="people" {
@@ -105,7 +60,7 @@ fn people(chrome: &Chrome, people: &[PersonLine]) -> Markup {
                             form method="post" action={ (base) "/role" } class="inline" {
                                 (forms::csrf(chrome))
                                 label for=(id) class="hidden" { "Role of " (it.name) }
-                                (roles(&id, &it.role)) " "
+                                (roles(&id, it.role)) " "
                                 button type="submit" { "Change" }
                             }
                         }
@@ -119,27 +74,21 @@ fn people(chrome: &Chrome, people: &[PersonLine]) -> Markup {
     }
 }
 
-fn invite(chrome: &Chrome, invitations: &[InvitationLine]) -> Markup {
+fn invite(chrome: &Chrome) -> Markup {
     html! {
         section aria-labelledby="invite" {
             h2 id="invite" { "Invite somebody" }
             form method="post" action="/people/invite" class="line" {
                 (forms::csrf(chrome))
                 label for="invite-name" { "Name" } input type="text" id="invite-name" name="name" maxlength="64" required autocomplete="off";
-                label for="invite-role" { "Role" } (roles("invite-role", "reader"))
+                label for="invite-role" { "Role" } (roles("invite-role", Role::Reader))
                 button type="submit" { "Make a one-time link" }
-            }
-            @if !invitations.is_empty() {
-                h3 { "Links that nobody has used yet" }
-                ul class="plain" { @for it in invitations {
-                    li { (it.name.as_deref().unwrap_or("anybody")) " as " (it.role) ", until " (time(chrome, it.expires)) }
-                } }
             }
         }
     }
 }
 
-fn tokens(chrome: &Chrome, tokens: &[TokenLine]) -> Markup {
+fn tokens(chrome: &Chrome, tokens: &[Token]) -> Markup {
     html! {
         section aria-labelledby="tokens" {
             h2 id="tokens" { "Tokens" }
@@ -163,8 +112,8 @@ fn tokens(chrome: &Chrome, tokens: &[TokenLine]) -> Markup {
             form method="post" action="/tokens" class="line" {
                 (forms::csrf(chrome))
                 label for="token-name" { "For" } input type="text" id="token-name" name="name" maxlength="64" required autocomplete="off";
-                label for="token-role" { "Role" } (roles("token-role", "reader"))
-                label for="token-days" { "Days" } input type="number" id="token-days" name="days" min="1" max="3650" value="365" required;
+                label for="token-role" { "Role" } (roles("token-role", Role::Reader))
+                label for="token-days" { "Days" } input type="number" id="token-days" name="days" min="1" max="400" value="365" required;
                 button type="submit" { "Make a token" }
             }
         }

@@ -4,18 +4,19 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use stillpoint_history::{
-    ComponentStatus, Message, Run, RunComponent, RunDetails, RunPhase, RunStep, RunVersion, Task,
+    Alert, AlertSeverity, AlertState, AuditRow, ChannelState, ComponentStatus, Message, Person, Role, Run,
+    RunComponent, RunDetails, RunPhase, RunStep, RunVersion, Task, Token,
 };
 use stillpoint_model::status::{StatusMessage, definition, id};
 use stillpoint_model::{Grade, Outcome, Problem};
 
-use super::alerts::{AlertLine, AlertState, AlertsData, ChannelLine};
-use super::audit::{AuditData, AuditLine};
+use super::alerts::{AlertsData, ChannelLine};
+use super::audit::AuditData;
 use super::browse::{BrowseData, EntryKind, EntryLine};
 use super::charts::{ChartPoint, ChartsData};
 use super::components::{ComponentsData, Configured, WriterState};
 use super::overview::{ArchiveState, OverviewData, Queued};
-use super::people::{InvitationLine, PeopleData, PersonLine, TokenLine};
+use super::people::PeopleData;
 use super::run::RunData;
 use super::runs::RunsData;
 use super::schedule::{Planned, ScheduleData};
@@ -35,13 +36,13 @@ pub fn before(minutes: i64) -> Timestamp {
     now() - SignedDuration::from_mins(minutes)
 }
 
-pub fn chrome(place: Place, role: &str) -> Chrome {
+pub fn chrome(place: Place, role: Role) -> Chrome {
     Chrome {
         site_code: "P01".into(),
         site_name: "Head office".into(),
         zone: TimeZone::get("Europe/Berlin").unwrap(),
         now: now(),
-        person: Some(Visitor { name: "anna".into(), role: role.into() }),
+        person: Some(Visitor { name: "anna".into(), role }),
         csrf: "0123456789abcdef".into(),
         place,
         path: "/".into(),
@@ -176,20 +177,24 @@ pub fn run_data(details: RunDetails) -> RunData {
     }
 }
 
-pub fn alert(id: i64, severity: &str, state: AlertState, text: &str) -> AlertLine {
-    AlertLine {
+pub fn alert(id: i64, severity: AlertSeverity, state: AlertState, title: &str) -> Alert {
+    Alert {
         id,
         kind: "archive-behind".into(),
         subject: "nas".into(),
-        severity: severity.into(),
+        instance: "run".into(),
+        severity,
         state,
-        text: text.into(),
+        title: title.into(),
+        text: format!("The last good backup is epoch 4711 ({title})."),
         remedy: "See that the archive can be reached.".into(),
         began: before(300),
         changed: before(20),
+        told: before(20),
         occurrences: 3,
         postponed_until: (state == AlertState::Postponed).then(|| before(-480)),
         closed_by: (state != AlertState::Active).then(|| "anna".into()),
+        holds: state != AlertState::Cleared,
         comment: if state == AlertState::Active { String::new() } else { "the share is moved today".into() },
     }
 }
@@ -236,7 +241,7 @@ pub fn lively_overview() -> OverviewData {
             since: before(1),
             waits_for: "the backup of P01".into(),
         }],
-        alerts: vec![alert(3, "warning", AlertState::Active, "Archive nas is 2 backups behind.")],
+        alerts: vec![alert(3, AlertSeverity::Warning, AlertState::Active, "archive nas is behind")],
         archives: vec![
             ArchiveState { name: "nas".into(), last: Some(before(3062)), behind: 2 },
             ArchiveState { name: "cloud".into(), last: Some(before(182)), behind: 0 },
@@ -282,7 +287,7 @@ pub fn bad_overview() -> OverviewData {
     OverviewData {
         last_backup: Some(last.clone()),
         last_attempt: Some(failed.clone()),
-        alerts: vec![alert(9, "critical", AlertState::Active, HOSTILE)],
+        alerts: vec![alert(9, AlertSeverity::Critical, AlertState::Active, HOSTILE)],
         archives: vec![ArchiveState { name: HOSTILE.into(), last: None, behind: 30 }],
         queue: vec![Queued {
             job: 12,
@@ -300,12 +305,12 @@ pub fn bad_overview() -> OverviewData {
 pub fn bad_chrome(place: Place) -> Chrome {
     Chrome {
         site_name: HOSTILE.into(),
-        person: Some(Visitor { name: HOSTILE.into(), role: "administrator".into() }),
+        person: Some(Visitor { name: HOSTILE.into(), role: Role::Administrator }),
         path: format!("/runs?x={HOSTILE}"),
         alerts_active: 3,
         under_way: Some(UnderWay { run: HOSTILE.into(), task: "backup".into() }),
         notice: Some(Notice { good: false, text: HOSTILE.into() }),
-        ..chrome(place, "administrator")
+        ..chrome(place, Role::Administrator)
     }
 }
 
@@ -424,26 +429,26 @@ pub fn components(text: &str) -> ComponentsData {
 pub fn alerts(text: &str) -> AlertsData {
     AlertsData {
         alerts: vec![
-            alert(1, "critical", AlertState::Active, &format!("Verify found damage in archive nas.{text}")),
-            alert(2, "warning", AlertState::Active, "Archive nas is 2 backups behind."),
-            alert(3, "warning", AlertState::Postponed, "The destination is 91 % full."),
-            alert(4, "critical", AlertState::Cleared, "The run failed."),
+            alert(1, AlertSeverity::Critical, AlertState::Active, &format!("the verify found damage{text}")),
+            alert(2, AlertSeverity::Warning, AlertState::Active, "archive nas is behind"),
+            alert(3, AlertSeverity::Warning, AlertState::Postponed, "9 % free at the destination"),
+            alert(4, AlertSeverity::Critical, AlertState::Cleared, "the backup failed"),
         ],
         channels: vec![
-            ChannelLine {
-                name: "admins".into(),
-                kind: "mail".into(),
-                last_good: Some(before(300)),
-                error: None,
-            },
+            ChannelLine { name: "admins".into(), kind: "mail".into(), state: Some(channel("admins", None)) },
             ChannelLine {
                 name: "phone".into(),
                 kind: "ntfy".into(),
-                last_good: None,
-                error: Some(format!("it does not answer{text}")),
+                state: Some(channel("phone", Some(format!("it does not answer{text}")))),
             },
+            ChannelLine { name: format!("new{text}"), kind: "webhook".into(), state: None },
         ],
     }
+}
+
+fn channel(name: &str, error: Option<String>) -> ChannelState {
+    let failures = if error.is_some() { 3 } else { 0 };
+    ChannelState { name: name.into(), last_good: Some(before(300)), last_failed: None, failures, error }
 }
 
 pub fn schedule(old_because: Option<&str>) -> ScheduleData {
@@ -475,29 +480,25 @@ pub fn settings(text: &str) -> SettingsData {
 pub fn people(text: &str) -> PeopleData {
     PeopleData {
         people: vec![
-            PersonLine {
+            Person {
                 name: "anna".into(),
-                role: "administrator".into(),
+                role: Role::Administrator,
                 created: before(90_000),
                 last_seen: Some(before(1)),
             },
-            PersonLine {
+            Person {
                 name: format!("bert{text}"),
-                role: "operator".into(),
+                role: Role::Operator,
                 created: before(80_000),
                 last_seen: None,
             },
         ],
-        invitations: vec![InvitationLine {
-            name: Some("carla".into()),
-            role: "reader".into(),
-            expires: before(-600),
-        }],
-        tokens: vec![TokenLine {
+        tokens: vec![Token {
             id: 7,
             name: format!("grafana{text}"),
-            role: "reader".into(),
+            role: Role::Reader,
             person: "anna".into(),
+            created: before(4000),
             expires: before(-90_000),
             last_used: Some(before(2)),
         }],
@@ -509,7 +510,8 @@ pub fn people(text: &str) -> PeopleData {
 }
 
 pub fn audit(text: &str) -> AuditData {
-    let line = |action: &str, result: &str| AuditLine {
+    let line = |action: &str, result: &str| AuditRow {
+        row: 42,
         at: before(12),
         person: "anna".into(),
         address: "192.0.2.7".into(),
@@ -518,7 +520,7 @@ pub fn audit(text: &str) -> AuditData {
         result: result.into(),
     };
     AuditData {
-        lines: vec![line("sign-in", "done"), line("cancel", "refused: nothing is under way")],
+        rows: vec![line("sign-in", "done"), line("cancel", "refused: nothing is under way")],
         older: Some(41),
     }
 }

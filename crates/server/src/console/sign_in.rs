@@ -24,8 +24,8 @@ pub fn page(chrome: &Chrome, data: &SignInData) -> Markup {
         section class="card door" {
             h1 { "Sign in" }
             @if data.nobody_yet {
-                p { "Nobody can sign in yet. Open the one-time link that the service wrote to its log when it started: "
-                    code { "journalctl -u stillpoint" } "." }
+                p { "Nobody can sign in yet. Open the one-time link that the service told when it started, or make a new one: "
+                    code { "stillpoint console reset-link" } "." }
             }
             (refusal(data.error.as_deref()))
             @if !data.nobody_yet { form method="post" action="/sign-in" class="rows" {

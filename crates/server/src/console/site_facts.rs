@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use stillpoint_model::site_file::{ComponentKind, SiteFile, effective};
+use stillpoint_model::site_file::{ChannelKind, ComponentKind, SiteFile, effective};
 use stillpoint_schedule::{Missed, Schedule};
 use stillpoint_site::SiteCheck;
 
@@ -89,6 +89,21 @@ pub fn configured(site: &SiteFile) -> Vec<Configured> {
         }
     });
     components.collect()
+}
+
+/// The channels of the site file with their kinds.
+pub fn channels(site: &SiteFile) -> Vec<(String, String)> {
+    let kind = |kind: &ChannelKind| match kind {
+        ChannelKind::Mail(_) => "mail",
+        ChannelKind::Sendmail(_) => "sendmail",
+        ChannelKind::Webhook(_) => "webhook",
+        ChannelKind::Ntfy(_) => "ntfy",
+        ChannelKind::Ping(_) => "ping",
+        ChannelKind::Alertmanager(_) => "alertmanager",
+        ChannelKind::Program(_) => "program",
+    };
+    let channels = site.channels.iter();
+    channels.map(|channel| (channel.name.as_str().to_owned(), kind(&channel.kind).to_owned())).collect()
 }
 
 /// Reads the site file at `path` again and says what is wrong with it; `in_force` is what is in effect.

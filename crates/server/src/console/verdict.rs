@@ -1,11 +1,12 @@
 //! Whether the site is safe, in one sentence for somebody who was just woken up.
 
 use jiff::{SignedDuration, Timestamp};
+use stillpoint_history::AlertSeverity;
 use stillpoint_model::Outcome;
 
 use super::Chrome;
 use super::overview::OverviewData;
-use super::words::{distance, local, long, many, seconds_between};
+use super::words::{capital, distance, local, long, many, seconds_between};
 
 /// How the site stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(super) struct Verdict {
     pub remedy: Option<String>,
 }
 
-/// From which share of the change retention on the age of the last backup is told.
+/// From which share of the change retention on the age of the last backup is told, as the alert for it.
 const NEAR_LIMIT: f64 = 0.8;
 
 /// The first thing that is true, the worst first.
@@ -54,7 +55,7 @@ fn bad(chrome: &Chrome, data: &OverviewData) -> Option<Verdict> {
     let told = |answer, why, remedy: &str| {
         Some(Verdict { standing: Standing::Bad, answer, why, remedy: Some(remedy.to_owned()) })
     };
-    let critical = data.alerts.iter().find(|alert| alert.severity == "critical");
+    let critical = data.alerts.iter().find(|alert| alert.severity == AlertSeverity::Critical);
     let Some(backup) = &data.last_backup else {
         let why = match data.under_way {
             Some(_) => "There is no backup of this site yet; one is being made now.",
@@ -73,7 +74,7 @@ fn bad(chrome: &Chrome, data: &OverviewData) -> Option<Verdict> {
     }
     if let Some(alert) = critical {
         let remedy = if alert.remedy.is_empty() { "Look at the alert." } else { &alert.remedy };
-        return told("Not for sure.", alert.text.clone(), remedy);
+        return told("Not for sure.", format!("{}.", capital(&alert.title)), remedy);
     }
     None
 }
@@ -89,7 +90,7 @@ fn look(chrome: &Chrome, data: &OverviewData) -> Option<Verdict> {
     };
     let backup = data.last_backup.as_ref()?;
     let age = age(chrome.now, backup.started);
-    if age.as_secs_f64() > NEAR_LIMIT * data.change_retention.as_secs_f64() {
+    if age.as_secs_f64() >= NEAR_LIMIT * data.change_retention.as_secs_f64() {
         let why =
             format!("The last backup is {} old; the limit is {}.", words(age), words(data.change_retention));
         return told(why, "Run the backup now, or see that the next run comes before the limit.");
@@ -111,7 +112,7 @@ fn look(chrome: &Chrome, data: &OverviewData) -> Option<Verdict> {
     }
     if let Some(alert) = data.alerts.first() {
         let remedy = if alert.remedy.is_empty() { "Look at the alert." } else { &alert.remedy };
-        return told(alert.text.clone(), remedy);
+        return told(format!("{}.", capital(&alert.title)), remedy);
     }
     if data.next_run.is_none() {
         return told(
