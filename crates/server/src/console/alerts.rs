@@ -1,7 +1,8 @@
 //! `/alerts`: what a person must know of, and its life.
 
 use maud::{Markup, html};
-use stillpoint_history::{Alert, AlertSeverity, AlertState, ChannelState};
+use stillpoint_history::{Alert, AlertState, ChannelState};
+use stillpoint_model::site_file::AlertSeverity;
 
 use super::words::{self, distance, time};
 use super::{Chrome, forms};

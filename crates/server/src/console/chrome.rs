@@ -152,7 +152,6 @@ impl Chrome {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
-                    meta name="referrer" content="same-origin";
                     title { (title) " · " (self.site_code) " · Stillpoint" }
                     link rel="icon" type="image/svg+xml" href=(assets::mark());
                     link rel="stylesheet" href=(assets::style());

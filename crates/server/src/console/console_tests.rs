@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use html5ever::tendril::TendrilSink;
 use markup5ever_rcdom::{Handle, NodeData, RcDom};
-use stillpoint_history::{AlertSeverity, AlertState, Role};
+use stillpoint_history::{AlertState, Role};
 use stillpoint_model::Outcome;
+use stillpoint_model::site_file::AlertSeverity;
 
 use super::samples_tests::*;
 use super::*;
@@ -292,7 +293,7 @@ fn the_overview_answers_in_one_sentence() {
         assert!(lively.contains(fact), "{fact} is not in {lively}");
     }
     let bad = words_of("overview-bad");
-    assert!(bad.contains("No. The last backup is 6 days old, more than the 5 days"), "{bad}");
+    assert!(bad.contains("No. The last backup is 6 days old and must not be older than 5 days."), "{bad}");
 }
 
 #[test]

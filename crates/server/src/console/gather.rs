@@ -67,7 +67,7 @@ pub fn overview(history: &History, site: &SiteFile, now: Timestamp) -> Result<Ov
 
 /// The active alerts, the worst first.
 fn active_alerts(history: &History) -> Result<Vec<Alert>, HistoryError> {
-    let query = AlertQuery { state: Some(AlertState::Active), ..AlertQuery::default() };
+    let query = AlertQuery { states: vec![AlertState::Active], ..AlertQuery::default() };
     let mut alerts = history.alerts(&query)?;
     alerts.sort_by_key(|alert| std::cmp::Reverse(alert.severity));
     Ok(alerts)
@@ -81,7 +81,7 @@ fn active_alerts(history: &History) -> Result<Vec<Alert>, HistoryError> {
 pub fn alerts(history: &History, site: &SiteFile) -> Result<AlertsData, HistoryError> {
     let mut alerts = active_alerts(history)?;
     for state in [AlertState::Postponed, AlertState::Cleared] {
-        alerts.extend(history.alerts(&AlertQuery { state: Some(state), limit: ALERTS_OVER })?);
+        alerts.extend(history.alerts(&AlertQuery { states: vec![state], limit: ALERTS_OVER })?);
     }
     let mut states = history.channels()?;
     let channels = site_facts::channels(site).into_iter().map(|(name, kind)| {
@@ -264,7 +264,8 @@ fn writers(details: &RunDetails) -> Vec<WriterState> {
 mod tests {
     use std::sync::Arc;
 
-    use stillpoint_history::{AlertSeverity, AlertWords, Asked, Ending, Recorder};
+    use stillpoint_history::{AlertWords, Asked, Ending, Recorder};
+    use stillpoint_model::site_file::AlertSeverity;
     use stillpoint_model::{EpochNumber, Event, Grade, Monitor, NoMonitor, Phase, RunId, Step};
 
     use super::*;

@@ -96,11 +96,10 @@ fn answer(chrome: &Chrome, data: &OverviewData) -> Markup {
             }
             @if chrome.may_operate() {
                 div class="actions" data-region="actions" {
-                    @match (&data.under_way, data.job) {
-                        (None, _) => (forms::button(chrome, "/tasks", "Run backup now", "primary", &[("task", "backup")])),
-                        (Some(_), Some(job)) => (forms::cancel(chrome, job)),
-                        (Some(_), None) => {}
+                    @if data.under_way.as_ref().is_none_or(|run| run.run.task != Task::Backup) {
+                        (forms::button(chrome, "/tasks", "Run backup now", "primary", &[("task", "backup")]))
                     }
+                    @if let (Some(_), Some(job)) = (&data.under_way, data.job) { (forms::cancel(chrome, job)) }
                     (forms::button(chrome, "/tasks", "Verify now", "", &[("task", "verify")]))
                 }
             }

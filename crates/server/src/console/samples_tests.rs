@@ -4,9 +4,10 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use stillpoint_history::{
-    Alert, AlertSeverity, AlertState, AuditRow, ChannelState, ComponentStatus, Message, Person, Role, Run,
-    RunComponent, RunDetails, RunPhase, RunStep, RunVersion, Task, Token,
+    Alert, AlertState, AuditRow, ChannelState, ComponentStatus, Message, Person, Role, Run, RunComponent,
+    RunDetails, RunPhase, RunStep, RunVersion, Task, Token,
 };
+use stillpoint_model::site_file::AlertSeverity;
 use stillpoint_model::status::{StatusMessage, definition, id};
 use stillpoint_model::{Grade, Outcome, Problem};
 

@@ -56,14 +56,15 @@ fn retention(data: &ScheduleData) -> Markup {
             h2 id="retention" { "Change retention" }
             @match data.longest_gap {
                 Some(gap) if gap <= data.change_retention => p {
-                    (words::badge("good", "✓", "kept")) " At most " (length_words(gap)) " between two backups; the other sites keep changes for " (limit) "."
+                    (words::badge("good", "✓", "kept")) " At most " (length_words(gap)) " between two backups; " (limit) " are allowed."
                 },
                 Some(gap) => p {
-                    (words::badge("bad", "✕", "not kept")) " Up to " (length_words(gap)) " between two backups, but the other sites keep changes for "
-                    (limit) " only: plan backups more often."
+                    (words::badge("bad", "✕", "not kept")) " Up to " (length_words(gap)) " between two backups; " (limit)
+                    " are allowed: plan them more often."
                 },
-                None => p { (words::badge("bad", "✕", "not kept")) " No backup is planned; the other sites keep changes for " (limit) "." },
+                None => p { (words::badge("bad", "✕", "not kept")) " No backup is planned; one is wanted every " (limit) "." },
             }
+            p class="dim" { "For so long the site can do without a newer backup: what changed since then can still be had from elsewhere." }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Whether the site is safe, in one sentence for somebody who was just woken up.
 
 use jiff::{SignedDuration, Timestamp};
-use stillpoint_history::AlertSeverity;
 use stillpoint_model::Outcome;
+use stillpoint_model::site_file::AlertSeverity;
 
 use super::Chrome;
 use super::overview::OverviewData;
@@ -66,7 +66,7 @@ fn bad(chrome: &Chrome, data: &OverviewData) -> Option<Verdict> {
     let age = age(chrome.now, backup.started);
     if age > data.change_retention {
         let why = format!(
-            "The last backup is {} old, more than the {} for which the other sites keep what changed.",
+            "The last backup is {} old and must not be older than {}.",
             words(age),
             words(data.change_retention)
         );

@@ -106,7 +106,7 @@
       default: soon(DETAILS_MS);
     }
   });
-  for (const topic of ["queue", "alert"]) events.addEventListener(topic, () => soon());
+  for (const topic of ["queue", "alert", "lagged"]) events.addEventListener(topic, () => soon());
   // What was told while nobody listened is on the page.
   let opened = false;
   events.addEventListener("open", () => { if (opened) soon(); opened = true; });
