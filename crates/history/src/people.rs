@@ -437,6 +437,20 @@ impl History {
         Ok(find_invitation(&self.connection(), secret, now)?)
     }
 
+    /// The one-time links that are not used and not over, the one that ends first before the others.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub fn invitations(&self, now: Timestamp) -> Result<Vec<Invitation>, HistoryError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(
+            "SELECT role, name, expires FROM invitations WHERE expires > ?1 ORDER BY expires, name",
+        )?;
+        let rows = statement.query_map([now.as_millisecond()], invitation_of)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// Uses a one-time link: who is named gets its role and this password, whether they are new or not, and their sessions end.
     /// Returns the role, or nothing when the link is used or over. Of two who use it at once one gets nothing.
     ///
@@ -477,10 +491,12 @@ fn find_invitation(
 ) -> rusqlite::Result<Option<Invitation>> {
     connection
         .prepare_cached("SELECT role, name, expires FROM invitations WHERE secret = ?1 AND expires > ?2")?
-        .query_row(params![secret.as_slice(), now.as_millisecond()], |row| {
-            Ok(Invitation { role: role_of(row, 0)?, name: row.get(1)?, expires: instant(row.get(2)?) })
-        })
+        .query_row(params![secret.as_slice(), now.as_millisecond()], invitation_of)
         .optional()
+}
+
+fn invitation_of(row: &Row<'_>) -> rusqlite::Result<Invitation> {
+    Ok(Invitation { role: role_of(row, 0)?, name: row.get(1)?, expires: instant(row.get(2)?) })
 }
 
 fn administrators(connection: &Connection) -> rusqlite::Result<i64> {

@@ -214,8 +214,15 @@ impl Queue {
 async fn run_of(history: &Arc<History>, job: &Job) -> Option<Run> {
     let history = history.clone();
     let found = tokio::task::spawn_blocking(move || history.under_way()).await.ok()?.ok()?;
-    let after = job.started?.as_millisecond();
-    found.into_iter().find(|run| run.task == job.order.task() && run.started.as_millisecond() >= after)
+    found.into_iter().find(|run| job.is_of(run))
+}
+
+impl Job {
+    /// Whether this run, which is under way, is that of the job: it does its task and began after it.
+    pub fn is_of(&self, run: &Run) -> bool {
+        let after = |began: Timestamp| run.started.as_millisecond() >= began.as_millisecond();
+        run.task == self.order.task() && self.started.is_some_and(after)
+    }
 }
 
 #[cfg(test)]

@@ -295,11 +295,11 @@ async fn open_console(
 
 async fn announcement(listener: &Listener, app: &App) -> Result<Announcement, SiteError> {
     let url = listener.url();
-    let secret = app.access.first_link().await.map_err(|error| {
+    let path = app.access.first_link().await.map_err(|error| {
         SiteError::new(ErrorKind::Environment, format!("no one-time link could be made: {error}"))
     })?;
     let fingerprint = listener.tls().map(|tls| tls.fingerprint());
-    Ok(Announcement { link: secret.map(|secret| format!("{url}/welcome/{secret}")), url, fingerprint })
+    Ok(Announcement { link: path.map(|path| format!("{url}{path}")), url, fingerprint })
 }
 
 /// Begins nothing new; what runs is ended or finished, as the site file says.

@@ -176,10 +176,7 @@ pub(super) async fn postpone(
     Named(id): Named<i64>,
     Sent(wish): Sent<Postponing>,
 ) -> Result<StatusCode, Problem> {
-    there_is(&app, id).await?;
-    let now = app.access.now();
-    app.service.with_history(move |history| history.postpone_alert(id, wish.until, now)).await?;
-    app.access.audit(&caller, AuditAction::Postpone, &format!("alert {id} until {}", wish.until), "ok").await;
+    postpone_until(&app, &caller, id, wish.until).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -199,19 +196,39 @@ pub(super) async fn clear(
     Named(id): Named<i64>,
     Sent(wish): Sent<Clearing>,
 ) -> Result<StatusCode, Problem> {
-    if wish.comment.chars().count() > COMMENT_CHARS_MAX {
-        let hint = format!("at most {COMMENT_CHARS_MAX} characters");
-        return Err(Problem::bad_request("the comment is too long", hint));
-    }
-    there_is(&app, id).await?;
-    let (now, person) = (app.access.now(), caller.name.clone());
-    let closed = move |history: &history::History| history.close_alert(id, &person, &wish.comment, now);
-    app.service.with_history(closed).await?;
-    app.access.audit(&caller, AuditAction::Clear, &format!("alert {id}"), "ok").await;
+    clear_with(&app, &caller, id, wish.comment).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn there_is(app: &App, id: i64) -> Result<(), Problem> {
     let found = app.service.with_history(move |history| history.alert(id)).await?;
     found.map(drop).ok_or_else(|| Problem::not_found(format!("there is no alert {id}")))
+}
+
+/// Postpones an alert, and keeps who did.
+pub(crate) async fn postpone_until(
+    app: &App,
+    caller: &Caller,
+    id: i64,
+    until: Timestamp,
+) -> Result<(), Problem> {
+    there_is(app, id).await?;
+    let now = app.access.now();
+    app.service.with_history(move |history| history.postpone_alert(id, until, now)).await?;
+    app.access.audit(caller, AuditAction::Postpone, &format!("alert {id} until {}", until), "ok").await;
+    Ok(())
+}
+
+/// Clears an alert, and keeps who did.
+pub(crate) async fn clear_with(app: &App, caller: &Caller, id: i64, comment: String) -> Result<(), Problem> {
+    if comment.chars().count() > COMMENT_CHARS_MAX {
+        let hint = format!("at most {COMMENT_CHARS_MAX} characters");
+        return Err(Problem::bad_request("the comment is too long", hint));
+    }
+    there_is(app, id).await?;
+    let (now, person) = (app.access.now(), caller.name.clone());
+    let closed = move |history: &history::History| history.close_alert(id, &person, &comment, now);
+    app.service.with_history(closed).await?;
+    app.access.audit(caller, AuditAction::Clear, &format!("alert {id}"), "ok").await;
+    Ok(())
 }

@@ -9,10 +9,10 @@ use serde::de::DeserializeOwned;
 use crate::web::{App, Problem};
 
 /// The query of a request.
-pub(super) struct Asked<T>(pub T);
+pub(crate) struct Asked<T>(pub T);
 
 /// What changes in the path.
-pub(super) struct Named<T>(pub T);
+pub(crate) struct Named<T>(pub T);
 
 /// The body of a request, as JSON.
 pub(super) struct Sent<T>(pub T);

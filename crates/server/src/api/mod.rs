@@ -6,7 +6,7 @@
 mod alerts;
 mod document;
 mod events;
-mod extract;
+pub(crate) mod extract;
 mod messages;
 mod people;
 mod queue;
@@ -19,7 +19,13 @@ use stillpoint_history::Role;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
+pub(crate) use alerts::{clear_with, postpone_until};
 pub use document::document;
+pub(crate) use queue::{PlainTask, ask_for, cancel_job};
+pub(crate) use site::active;
+pub(crate) use versions::{
+    Entry, Version, archive_of, ask_to_restore, download, entries_in, path_of, version_of, versions_in,
+};
 
 use crate::web::{App, Least, Route};
 

@@ -69,13 +69,24 @@ impl From<queue::QueueView> for Queue {
 /// A task that needs no more words.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum PlainTask {
+pub(crate) enum PlainTask {
     /// Back the site up.
     Backup,
     /// Read what is stored.
     Verify,
     /// Let old versions go.
     Retention,
+}
+
+impl PlainTask {
+    /// What the queue is asked for.
+    pub(crate) fn order(self) -> Order {
+        match self {
+            PlainTask::Backup => Order::Backup,
+            PlainTask::Verify => Order::Verify,
+            PlainTask::Retention => Order::Retention,
+        }
+    }
 }
 
 /// What is to be done.
@@ -114,18 +125,14 @@ pub(super) async fn add(
     caller: Caller,
     Sent(wish): Sent<Wish>,
 ) -> Result<(StatusCode, Json<Queued>), Problem> {
-    let order = match wish.task {
-        PlainTask::Backup => Order::Backup,
-        PlainTask::Verify => Order::Verify,
-        PlainTask::Retention => Order::Retention,
-    };
+    let order = wish.task.order();
     let subject = order.task().to_string();
     let id = ask_for(&app, &caller, order, AuditAction::Run, &subject).await?;
     Ok((StatusCode::ACCEPTED, Json(Queued { id })))
 }
 
 /// Puts an order into the queue, and keeps who asked.
-pub(super) async fn ask_for(
+pub(crate) async fn ask_for(
     app: &App,
     caller: &Caller,
     order: Order,
@@ -154,13 +161,18 @@ pub(super) async fn cancel(
     caller: Caller,
     Named(id): Named<u64>,
 ) -> Result<StatusCode, Problem> {
+    cancel_job(&app, &caller, id).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Takes a job out of the queue, or tells it to end, and keeps who did.
+pub(crate) async fn cancel_job(app: &App, caller: &Caller, id: u64) -> Result<(), Problem> {
     let view = app.service.queue.view();
     let job = view.running.iter().chain(&view.waiting).find(|job| job.id == id);
     let job = job.ok_or_else(|| Problem::not_found(format!("there is no job {id} in the queue")))?;
     let subject = format!("job {id}: {}", job.order.task());
     let cancelled = app.service.cancel(id).await;
     let result = cancelled.as_ref().err().map_or_else(|| "ok".to_owned(), ToString::to_string);
-    app.access.audit(&caller, AuditAction::Cancel, &subject, &result).await;
-    cancelled.map_err(|error| Problem::conflict(error.to_string(), "look at the queue and try again"))?;
-    Ok(StatusCode::ACCEPTED)
+    app.access.audit(caller, AuditAction::Cancel, &subject, &result).await;
+    cancelled.map_err(|error| Problem::conflict(error.to_string(), "look at the queue and try again"))
 }

@@ -165,7 +165,8 @@ pub(super) async fn status(State(app): State<App>) -> Result<Json<Status>, Probl
     }))
 }
 
-fn active(history: &history::History) -> Result<u64, history::HistoryError> {
+/// How many alerts are active.
+pub(crate) fn active(history: &history::History) -> Result<u64, history::HistoryError> {
     let query = history::AlertQuery { states: vec![history::AlertState::Active], limit: 1000 };
     Ok(history.alerts(&query)?.len() as u64)
 }

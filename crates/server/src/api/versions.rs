@@ -23,31 +23,31 @@ const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// One version.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct Version {
+pub(crate) struct Version {
     /// The archive.
-    archive: String,
+    pub(crate) archive: String,
     /// The name of the version.
-    id: String,
+    pub(crate) id: String,
     /// The instant of its epoch.
-    time: Timestamp,
+    pub(crate) time: Timestamp,
     /// The site, or for a version of somebody else the machine.
-    site: String,
+    pub(crate) site: String,
     /// The number of its epoch.
-    epoch: Option<u64>,
+    pub(crate) epoch: Option<u64>,
     /// The run that made it.
-    run: Option<String>,
+    pub(crate) run: Option<String>,
     /// Whether the run was complete.
-    complete: bool,
+    pub(crate) complete: bool,
     /// Whether it is on hold.
-    held: bool,
+    pub(crate) held: bool,
     /// Whether Stillpoint made it.
-    ours: bool,
+    pub(crate) ours: bool,
     /// Files in it.
-    files: Option<u64>,
+    pub(crate) files: Option<u64>,
     /// Their bytes.
-    bytes: Option<u64>,
+    pub(crate) bytes: Option<u64>,
     /// Bytes that it added to the archive.
-    added_bytes: Option<u64>,
+    pub(crate) added_bytes: Option<u64>,
 }
 
 /// An archive whose versions cannot be listed.
@@ -69,23 +69,23 @@ pub(super) struct Versions {
 
 /// What lies in a folder of a version.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Its path in the version.
-    path: String,
+    pub(crate) path: String,
     /// `file`, `dir`, `symlink` or another.
-    kind: String,
+    pub(crate) kind: String,
     /// Its rights, octal.
-    mode: String,
+    pub(crate) mode: String,
     /// The number of its owner.
-    uid: u32,
+    pub(crate) uid: u32,
     /// The number of its group.
-    gid: u32,
+    pub(crate) gid: u32,
     /// Its size in bytes.
-    size: u64,
+    pub(crate) size: u64,
     /// When it was last changed.
-    mtime: Option<String>,
+    pub(crate) mtime: Option<String>,
     /// Where a link leads.
-    target: Option<String>,
+    pub(crate) target: Option<String>,
 }
 
 /// What lies in a folder of a version.
@@ -161,7 +161,7 @@ pub(super) async fn list(
     };
     let mut found = Versions { versions: Vec::new(), unreachable: Vec::new() };
     for archive in archives {
-        match lines(&app, Question::Versions { archive: archive.clone() }).await {
+        match versions_in(&app, &archive).await {
             Ok(versions) => found.versions.extend(versions),
             Err(problem) => {
                 found.unreachable.push(Unreachable { archive: archive.to_string(), why: problem.detail });
@@ -188,10 +188,8 @@ pub(super) async fn entries(
     Named((archive, version)): Named<(String, String)>,
     Asked(asked): Asked<FolderQuery>,
 ) -> Result<Json<Entries>, Problem> {
-    let path = path_of(asked.path.as_deref().unwrap_or("/"))?;
-    let question =
-        Question::Entries { archive: archive_of(&app, &archive)?, version: version_of(version)?, path };
-    Ok(Json(Entries { entries: lines(&app, question).await? }))
+    let entries = entries_in(&app, &archive, version, asked.path.as_deref().unwrap_or("/")).await?;
+    Ok(Json(Entries { entries }))
 }
 
 /// Reads one file of a version.
@@ -212,31 +210,7 @@ pub(super) async fn file(
     Named((archive, version)): Named<(String, String)>,
     Asked(asked): Asked<FileQuery>,
 ) -> Result<Response, Problem> {
-    let (archive, version) = (archive_of(&app, &archive)?, version_of(version)?);
-    let path = path_of(&asked.path)?;
-    let subject = format!("{archive} {}: {path}", version.as_str());
-    let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-    let mut answers = ask(&app, Question::File { archive, version, path }).await?;
-    // Nothing is promised before the first bytes are there.
-    let first = match answers.recv().await {
-        Some(Ok(Piece::Output(bytes))) => Some(bytes),
-        Some(Ok(Piece::End(exit))) if exit.code == Some(0) => None,
-        other => {
-            let problem = failed(other);
-            app.access.audit(&caller, AuditAction::Download, &subject, &problem.detail).await;
-            return Err(problem);
-        }
-    };
-    app.access.audit(&caller, AuditAction::Download, &subject, "ok").await;
-    let headers = [
-        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename*=UTF-8''{}", escaped(&name))),
-    ];
-    let body = match first {
-        Some(bytes) => Body::from_stream(unfold(Flow::Bytes(bytes, answers), Flow::next)),
-        None => Body::empty(),
-    };
-    Ok((headers, body).into_response())
+    download(&app, &caller, &archive, version, &asked.path).await
 }
 
 /// Puts a version, a component or a path of it into a new folder of the machine.
@@ -265,6 +239,63 @@ pub(super) async fn restore(
         path: wish.path.as_deref().map(path_of).transpose()?,
         folder: FolderName::try_from(wish.folder).map_err(wrong)?,
     };
+    let id = ask_to_restore(&app, &caller, restore).await?;
+    Ok((StatusCode::ACCEPTED, Json(Queued { id })))
+}
+
+/// The versions of an archive.
+pub(crate) async fn versions_in(app: &App, archive: &ArchiveName) -> Result<Vec<Version>, Problem> {
+    lines(app, Question::Versions { archive: archive.clone() }).await
+}
+
+/// What lies in a folder of a version.
+pub(crate) async fn entries_in(
+    app: &App,
+    archive: &str,
+    version: String,
+    path: &str,
+) -> Result<Vec<Entry>, Problem> {
+    let (archive, version, path) = (archive_of(app, archive)?, version_of(version)?, path_of(path)?);
+    lines(app, Question::Entries { archive, version, path }).await
+}
+
+/// A file of a version, as an answer, and who took it is kept.
+pub(crate) async fn download(
+    app: &App,
+    caller: &Caller,
+    archive: &str,
+    version: String,
+    path: &str,
+) -> Result<Response, Problem> {
+    let (archive, version) = (archive_of(app, archive)?, version_of(version)?);
+    let path = path_of(path)?;
+    let subject = format!("{archive} {}: {path}", version.as_str());
+    let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut answers = ask(app, Question::File { archive, version, path }).await?;
+    // Nothing is promised before the first bytes are there.
+    let first = match answers.recv().await {
+        Some(Ok(Piece::Output(bytes))) => Some(bytes),
+        Some(Ok(Piece::End(exit))) if exit.code == Some(0) => None,
+        other => {
+            let problem = failed(other);
+            app.access.audit(caller, AuditAction::Download, &subject, &problem.detail).await;
+            return Err(problem);
+        }
+    };
+    app.access.audit(caller, AuditAction::Download, &subject, "ok").await;
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename*=UTF-8''{}", escaped(&name))),
+    ];
+    let body = match first {
+        Some(bytes) => Body::from_stream(unfold(Flow::Bytes(bytes, answers), Flow::next)),
+        None => Body::empty(),
+    };
+    Ok((headers, body).into_response())
+}
+
+/// Puts a restore into the queue, and keeps who asked.
+pub(crate) async fn ask_to_restore(app: &App, caller: &Caller, restore: Restore) -> Result<u64, Problem> {
     let subject = format!(
         "{} {} into {}: {}",
         restore.archive,
@@ -272,23 +303,23 @@ pub(super) async fn restore(
         restore.folder.as_str(),
         restore.path.as_deref().unwrap_or("all")
     );
-    let id = ask_for(&app, &caller, Order::Restore(restore), AuditAction::Restore, &subject).await?;
-    Ok((StatusCode::ACCEPTED, Json(Queued { id })))
+    ask_for(app, caller, Order::Restore(restore), AuditAction::Restore, &subject).await
 }
 
-fn archive_of(app: &App, name: &str) -> Result<ArchiveName, Problem> {
+/// An archive of the site file by its name.
+pub(crate) fn archive_of(app: &App, name: &str) -> Result<ArchiveName, Problem> {
     let view = app.service.site();
     let known = view.site.file.archives.iter().find(|archive| archive.name.as_str() == name);
     let missing = || Problem::not_found(format!("the site file has no archive {name:?}"));
     known.map(|archive| archive.name.clone()).ok_or_else(missing)
 }
 
-fn version_of(name: String) -> Result<VersionName, Problem> {
+pub(crate) fn version_of(name: String) -> Result<VersionName, Problem> {
     VersionName::try_from(name).map_err(Problem::not_found)
 }
 
 /// A path is handed to a child process: it cannot hold a NUL, and must not be endless.
-fn path_of(path: &str) -> Result<String, Problem> {
+pub(crate) fn path_of(path: &str) -> Result<String, Problem> {
     if path.is_empty() || path.len() > 4096 || path.contains('\0') {
         return Err(Problem::bad_request("the path cannot be one", "give 1 to 4096 bytes without a NUL"));
     }

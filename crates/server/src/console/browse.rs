@@ -121,6 +121,7 @@ fn listing(chrome: &Chrome, data: &BrowseData, base: &str) -> Markup {
                     th scope="row" data-label="Name" class="path" {
                         @match it.kind {
                             EntryKind::Folder => a href={ (base) "?path=" (data.place(&it.name)) } { (shown(&it.name)) "/" },
+                            EntryKind::File if !chrome.may_administer() => (shown(&it.name)),
                             EntryKind::File => a href={ (base) "/file?path=" (data.place(&it.name)) } download { (shown(&it.name)) },
                             EntryKind::Link => { (shown(&it.name)) span class="dim" { " → " (it.target.as_deref().map(shown).unwrap_or_default()) } }
                             EntryKind::Special => { (shown(&it.name)) span class="dim" { " (special)" } }

@@ -1,5 +1,5 @@
-//! The console: HTML pages as pure functions from plain data, and the few static files that they need. Nothing here knows of
-//! requests, sessions or rights; it is told by [`Chrome`] who looks, and shows what that person may do.
+//! The console: HTML pages as pure functions from plain data, and the few static files that they need. But for [`routes`],
+//! nothing here knows of requests, sessions or rights: it is told by [`Chrome`] who looks, and shows what that person may do.
 //!
 //! Every page works without scripts. With them, `assets/console.js` listens to `/api/v1/events` and asks for the page again
 //! when something changed. The policy of the pages is `default-src 'self'`: there is no script and no style in the HTML.
@@ -36,6 +36,7 @@ mod forms;
 pub mod gather;
 pub mod overview;
 pub mod people;
+pub mod routes;
 pub mod run;
 pub mod runs;
 pub mod schedule;

@@ -16,6 +16,7 @@ use stillpoint_model::SiteCode;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
+pub(crate) use order::RESTORED;
 pub use order::{FolderName, Order, Question, Restore, VersionName};
 pub use socket::{Reach, listen};
 pub use work::Tools;

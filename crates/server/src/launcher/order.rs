@@ -148,7 +148,7 @@ word!(VersionName, "name of a version (hexadecimal digits, or latest)", |text| {
 word!(FolderName, "name of a folder (letters, digits and -)", is_word);
 
 /// Below the state folder: where restored data lies until a person takes it.
-pub(super) const RESTORED: &str = "restored";
+pub(crate) const RESTORED: &str = "restored";
 
 impl Order {
     /// The words after the program and its common options. `restored` is the folder for restored data.

@@ -1,14 +1,19 @@
 //! Coming in and going out, for browsers: `/sign-in`, `/welcome/{secret}`, `/sign-out`.
 
 use axum::extract::{Path, Query, State};
-use axum::http::header::{self, HeaderValue};
+use axum::http::header;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
-use maud::{Markup, html};
+use maud::Markup;
 use serde::Deserialize;
+use stillpoint_history::Invitation;
 
+use super::cookies::set_cookie;
 use super::{App, Peer, Problem};
 use crate::access::{AccessError, Caller, NewSession, PASSWORD_CHARS_MIN, SESSION_LONGEST};
+use crate::console::Place;
+use crate::console::routes::Look;
+use crate::console::sign_in::{self, SignInData, WelcomeData};
 
 /// The query of the sign-in page.
 #[derive(Debug, Default, Deserialize)]
@@ -53,7 +58,7 @@ pub(super) fn sign_in_path(next: &str) -> String {
 }
 
 /// Only a path of ours: a browser takes `//host` and `/\host` for another site.
-fn safe_next(next: &str) -> &str {
+pub(crate) fn safe_next(next: &str) -> &str {
     let own = next.starts_with('/')
         && !next[1..].starts_with(['/', '\\'])
         && next.bytes().all(|byte| (0x21..0x7f).contains(&byte));
@@ -62,15 +67,18 @@ fn safe_next(next: &str) -> &str {
 
 pub(super) async fn sign_in_page(
     State(app): State<App>,
+    look: Look,
     Query(wish): Query<Wish>,
 ) -> Result<Response, Problem> {
-    let people = app.access.people().await?;
-    Ok(sign_in_form("", safe_next(&wish.next), None, people.is_empty()).into_response())
+    let nobody_yet = app.access.people().await?.is_empty();
+    let data = SignInData { next: safe_next(&wish.next).to_owned(), nobody_yet, ..SignInData::default() };
+    Ok(sign_in_form(&app, &look, data).await?.into_response())
 }
 
 pub(super) async fn sign_in(
     State(app): State<App>,
     Peer(address): Peer,
+    look: Look,
     form: Result<axum::Form<SignIn>, axum::extract::rejection::FormRejection>,
 ) -> Result<Response, Problem> {
     let form =
@@ -83,7 +91,9 @@ pub(super) async fn sign_in(
             if problem.status >= 500 {
                 return Err(problem);
             }
-            let page = sign_in_form(&form.name, next, Some(&told), false);
+            let next = next.to_owned();
+            let data = SignInData { name: form.name, error: Some(told), next, nobody_yet: false };
+            let page = sign_in_form(&app, &look.at("/sign-in"), data).await?;
             Ok(refused(problem, page))
         }
     }
@@ -91,16 +101,18 @@ pub(super) async fn sign_in(
 
 pub(super) async fn welcome_page(
     State(app): State<App>,
+    look: Look,
     Path(secret): Path<String>,
 ) -> Result<Response, Problem> {
     let link = app.access.link(&secret).await?.ok_or(AccessError::LinkOver)?;
-    Ok(welcome_form(link.role.as_str(), link.name.as_deref(), "", None).into_response())
+    Ok(welcome_form(&app, &look, secret, link, (String::new(), None)).await?.into_response())
 }
 
 pub(super) async fn welcome(
     State(app): State<App>,
     Path(secret): Path<String>,
     Peer(address): Peer,
+    look: Look,
     form: Result<axum::Form<Welcome>, axum::extract::rejection::FormRejection>,
 ) -> Result<Response, Problem> {
     let form = form.map_err(|_| Problem::bad_request("the form is not whole", "fill in all fields"))?.0;
@@ -113,7 +125,8 @@ pub(super) async fn welcome(
     match used {
         Ok(session) => Ok(come_in(&app, &session, "/")),
         Err(AccessError::Refused(why)) => {
-            let page = welcome_form(link.role.as_str(), link.name.as_deref(), &form.name, Some(&why));
+            let look = look.at(&format!("/welcome/{secret}"));
+            let page = welcome_form(&app, &look, secret, link, (form.name, Some(why.clone()))).await?;
             Ok(refused(Problem::conflict(why, ""), page))
         }
         Err(error) => Err(error.into()),
@@ -123,26 +136,14 @@ pub(super) async fn welcome(
 pub(super) async fn sign_out(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
     app.access.sign_out(&caller).await?;
     let mut response = Redirect::to("/sign-in").into_response();
-    set_cookie(&app, &mut response, "", 0);
+    set_cookie(&app, &mut response, &app.facts.cookie, "", 0);
     Ok(response)
 }
 
 fn come_in(app: &App, session: &NewSession, next: &str) -> Response {
     let mut response = Redirect::to(next).into_response();
-    set_cookie(app, &mut response, &session.secret, SESSION_LONGEST.as_secs());
+    set_cookie(app, &mut response, &app.facts.cookie, &session.secret, SESSION_LONGEST.as_secs());
     response
-}
-
-fn set_cookie(app: &App, response: &mut Response, secret: &str, seconds: i64) {
-    let secure = if app.facts.secure { "; Secure" } else { "" };
-    let cookie = format!(
-        "{}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}",
-        app.facts.cookie
-    );
-    // Our own letters and digits always fit into a header.
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
 }
 
 /// The form again, with the status and the headers of the problem.
@@ -156,62 +157,24 @@ fn refused(problem: Problem, page: Markup) -> Response {
     (status, headers, page).into_response()
 }
 
-fn sign_in_form(name: &str, next: &str, error: Option<&str>, nobody_yet: bool) -> Markup {
-    frame(
-        "Sign in",
-        &html! {
-            @if nobody_yet {
-                p { "Nobody can sign in yet. Open the one-time link that the service told when it started, or make a new one: "
-                    code { "stillpoint console reset-link" } }
-            }
-            (refusal(error))
-            form method="post" action="/sign-in" {
-                input type="hidden" name="next" value=(next);
-                label for="name" { "Name" }
-                input type="text" id="name" name="name" value=(name) required autocomplete="username" autocapitalize="none";
-                label for="password" { "Password" }
-                input type="password" id="password" name="password" required autocomplete="current-password";
-                button type="submit" { "Sign in" }
-            }
-        },
-    )
+async fn sign_in_form(app: &App, look: &Look, data: SignInData) -> Result<Markup, Problem> {
+    Ok(sign_in::page(&look.chrome(app, Place::Elsewhere).await?, &data))
 }
 
-fn welcome_form(role: &str, name: Option<&str>, tried: &str, error: Option<&str>) -> Markup {
-    frame(
-        "Welcome",
-        &html! {
-            p { "This link works once. It makes you " b { (role) } "." }
-            (refusal(error))
-            form method="post" {
-                label for="name" { "Name" }
-                input type="text" id="name" name="name" value=(name.unwrap_or(tried)) required maxlength="64"
-                    autocomplete="username" autocapitalize="none" readonly[name.is_some()];
-                label for="password" { "Password, at least " (PASSWORD_CHARS_MIN) " characters" }
-                input type="password" id="password" name="password" required minlength=(PASSWORD_CHARS_MIN)
-                    autocomplete="new-password";
-                label for="again" { "The password again" }
-                input type="password" id="again" name="again" required autocomplete="new-password";
-                button type="submit" { "Begin" }
-            }
-        },
-    )
-}
-
-fn refusal(error: Option<&str>) -> Markup {
-    html! { @if let Some(error) = error { p role="alert" { (error) } } }
-}
-
-fn frame(title: &str, content: &Markup) -> Markup {
-    html! {
-        (maud::DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) " - Stillpoint" }
-            }
-            body { main { h1 { (title) } (content) } }
-        }
-    }
+async fn welcome_form(
+    app: &App,
+    look: &Look,
+    secret: String,
+    link: Invitation,
+    tried: (String, Option<String>),
+) -> Result<Markup, Problem> {
+    let data = WelcomeData {
+        secret,
+        role: link.role.to_string(),
+        name_is_free: link.name.is_none(),
+        name: link.name.unwrap_or(tried.0),
+        password_min: PASSWORD_CHARS_MIN,
+        error: tried.1,
+    };
+    Ok(sign_in::welcome(&look.chrome(app, Place::Elsewhere).await?, &data))
 }

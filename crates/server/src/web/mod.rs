@@ -4,6 +4,7 @@
 
 mod certificate;
 mod connection;
+mod cookies;
 mod door;
 mod guard;
 mod hosts;
@@ -21,6 +22,8 @@ use axum::http::request::Parts;
 use tokio::sync::watch;
 
 pub use certificate::CertificateError;
+pub(crate) use cookies::{cookie, set_cookie};
+pub(crate) use door::safe_next;
 pub use guard::Peer;
 pub use hosts::Hosts;
 pub use listen::{ListenError, Listener, Settings};

@@ -5,10 +5,10 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use maud::html;
 
-use super::guard::is_for_programs;
+use super::guard::{Proof, is_for_programs};
 use super::{App, Problem};
+use crate::console::routes::{Look, problem_page};
 
 /// Nothing from elsewhere, no script or style in a page, no page in a frame, no form to elsewhere.
 const POLICY: &str =
@@ -28,8 +28,12 @@ const ONLY_TLS: &str = "max-age=31536000";
 
 pub(super) async fn around(State(app): State<App>, request: Request, next: Next) -> Response {
     let as_page = !is_for_programs(request.uri().path()) && wants_page(request.headers());
+    let looks = as_page.then(|| (Look::from_outside(&request), Proof::of(&app, &request)));
     let response = answer(&app, request, next).await;
-    let mut response = if as_page { page_of_problem(response) } else { response };
+    let mut response = match looks {
+        Some((look, proof)) => page_of_problem(&app, look, proof, response).await,
+        None => response,
+    };
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
@@ -78,29 +82,14 @@ fn wants_page(headers: &HeaderMap) -> bool {
 }
 
 /// A problem for a person who looks.
-fn page_of_problem(response: Response) -> Response {
+async fn page_of_problem(app: &App, look: Look, proof: Proof, response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     let Some(problem) = parts.extensions.remove::<Problem>() else {
         return Response::from_parts(parts, body);
     };
-    let page = html! {
-        (maud::DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (problem.title) " - Stillpoint" }
-            }
-            body {
-                main {
-                    h1 { (problem.title) }
-                    p { (problem.detail) }
-                    @if !problem.hint.is_empty() { p { (problem.hint) } }
-                    p { a href="/" { "Overview" } }
-                }
-            }
-        }
-    };
+    // Who cannot be told from a stranger is one: the page then says less.
+    let look = look.of(proof.who(app).await.ok().flatten());
+    let page = problem_page(app, &look, &problem).await;
     let mut response = (parts.status, page).into_response();
     for (name, value) in parts.headers {
         if let Some(name) =

@@ -10,7 +10,7 @@ use stillpoint_history::Role;
 
 use super::guard::{Proof, guard, stranger};
 use super::{App, BODY_BYTES_MAX, Problem, door, outside};
-use crate::api;
+use crate::{api, console};
 
 /// Who may come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,7 @@ pub fn table() -> Vec<Route> {
         Route::post("/sign-out", Least::Role(Role::Reader), door::sign_out),
     ];
     rows.push(Route::get("/metrics", Least::Role(Role::Reader), crate::metrics::page));
+    rows.extend(console::routes::rows());
     rows.extend(api::routes());
     rows
 }

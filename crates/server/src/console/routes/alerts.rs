@@ -1,0 +1,169 @@
+//! The page of alerts and its forms.
+
+use axum::extract::State;
+use axum::response::Response;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan as _};
+use serde::Deserialize;
+use stillpoint_history as history;
+use stillpoint_history::{AlertQuery, ChannelState, History, HistoryError};
+use stillpoint_model::site_file::{Channel, SiteFile};
+
+use super::look::{Done, then};
+use super::{Filled, Look};
+use crate::access::Caller;
+use crate::api::extract::Named;
+use crate::api::{clear_with, postpone_until};
+use crate::console::alerts::{self, AlertLine, AlertState, AlertsData, ChannelLine};
+use crate::console::{Place, site_facts};
+use crate::web::{App, Problem};
+
+/// The most open alerts that are shown, and the newest that are over.
+const OPEN_MAX: usize = 1000;
+const CLEARED_MAX: usize = 50;
+
+/// The hour at which an alert speaks again that was postponed to a day.
+const MORNING: i8 = 8;
+
+pub(super) async fn page(State(app): State<App>, look: Look) -> Result<Response, Problem> {
+    let view = app.service.site();
+    let data = app.service.with_history(move |history| gather(history, &view.site.file)).await?;
+    let chrome = look.chrome(&app, Place::Alerts).await?;
+    Ok(look.answer(&app, alerts::page(&chrome, &data)))
+}
+
+fn gather(history: &History, site: &SiteFile) -> Result<AlertsData, HistoryError> {
+    let mut alerts = active_lines(history)?;
+    alerts.extend(lines(history, history::AlertState::Postponed, OPEN_MAX)?);
+    alerts.extend(lines(history, history::AlertState::Cleared, CLEARED_MAX)?);
+    let states = history.channels()?;
+    let channels = site.channels.iter().map(|channel| channel_line(channel, &states));
+    Ok(AlertsData { alerts, channels: channels.collect() })
+}
+
+/// The active alerts, the worst first.
+pub(super) fn active_lines(history: &History) -> Result<Vec<AlertLine>, HistoryError> {
+    lines(history, history::AlertState::Active, OPEN_MAX)
+}
+
+fn lines(
+    history: &History,
+    state: history::AlertState,
+    limit: usize,
+) -> Result<Vec<AlertLine>, HistoryError> {
+    let mut alerts = history.alerts(&AlertQuery { states: vec![state], limit })?;
+    if state != history::AlertState::Cleared {
+        alerts.sort_by_key(|alert| (std::cmp::Reverse(alert.severity), alert.began));
+    }
+    Ok(alerts.into_iter().map(line).collect())
+}
+
+fn line(alert: history::Alert) -> AlertLine {
+    AlertLine {
+        id: alert.id,
+        kind: alert.kind,
+        subject: alert.subject,
+        severity: alert.severity.to_string(),
+        state: match alert.state {
+            history::AlertState::Active => AlertState::Active,
+            history::AlertState::Postponed => AlertState::Postponed,
+            history::AlertState::Cleared => AlertState::Cleared,
+        },
+        text: alert.text,
+        remedy: alert.remedy,
+        began: alert.began,
+        changed: alert.changed,
+        occurrences: alert.occurrences,
+        postponed_until: alert.postponed_until,
+        closed_by: alert.closed_by,
+        comment: alert.comment,
+    }
+}
+
+fn channel_line(channel: &Channel, states: &[ChannelState]) -> ChannelLine {
+    let state = states.iter().find(|state| state.name == channel.name.as_str());
+    ChannelLine {
+        name: channel.name.to_string(),
+        kind: channel.kind.as_str().to_owned(),
+        last_good: state.and_then(|state| state.last_good),
+        error: state.filter(|state| state.failures > 0).and_then(|state| state.error.clone()),
+    }
+}
+
+/// The form that postpones an alert.
+#[derive(Debug, Deserialize)]
+pub(super) struct PostponeForm {
+    until: String,
+    #[serde(default)]
+    date: String,
+}
+
+pub(super) async fn postpone(
+    State(app): State<App>,
+    caller: Caller,
+    Named(id): Named<i64>,
+    Filled(form): Filled<PostponeForm>,
+) -> Result<Response, Problem> {
+    let zone = site_facts::zone(&app.service.site().site.file);
+    let until = until(&form.until, &form.date, &zone, app.access.now())?;
+    postpone_until(&app, &caller, id, until).await?;
+    Ok(then(&app, "/alerts", Done::Postponed))
+}
+
+/// The instant that the form names: so many hours from now, or the morning of a day at the site.
+fn until(choice: &str, date: &str, zone: &TimeZone, now: Timestamp) -> Result<Timestamp, Problem> {
+    let wrong = |detail: String| Problem::bad_request(detail, "choose a day that is yet to come");
+    let morning = |date: Date| {
+        let at = date.at(MORNING, 0, 0, 0).to_zoned(zone.clone());
+        at.map(|at| at.timestamp()).map_err(|error| wrong(error.to_string()))
+    };
+    let hours = |hours| now.checked_add(SignedDuration::from_hours(hours)).map_err(|it| wrong(it.to_string()));
+    match choice {
+        "1h" => hours(1),
+        "8h" => hours(8),
+        "tomorrow" => {
+            let today = now.to_zoned(zone.clone()).date();
+            morning(today.checked_add(1.day()).map_err(|error| wrong(error.to_string()))?)
+        }
+        "date" => morning(date.parse().map_err(|_| wrong(format!("{date:?} is no date")))?),
+        other => Err(wrong(format!("{other:?} is no time until which an alert may rest"))),
+    }
+}
+
+/// The form that clears an alert.
+#[derive(Debug, Deserialize)]
+pub(super) struct ClearForm {
+    #[serde(default)]
+    comment: String,
+}
+
+pub(super) async fn clear(
+    State(app): State<App>,
+    caller: Caller,
+    Named(id): Named<i64>,
+    Filled(form): Filled<ClearForm>,
+) -> Result<Response, Problem> {
+    clear_with(&app, &caller, id, form.comment).await?;
+    Ok(then(&app, "/alerts", Done::Cleared))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_rests_until_a_morning_of_the_site() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        // The night in which clocks go back.
+        let now: Timestamp = "2026-10-24T20:30:00Z".parse().unwrap();
+        let at = |choice: &str, date: &str| until(choice, date, &zone, now).map(|at| at.to_string());
+        assert_eq!(at("1h", "").unwrap(), "2026-10-24T21:30:00Z");
+        assert_eq!(at("8h", "2027-01-01").unwrap(), "2026-10-25T04:30:00Z");
+        assert_eq!(at("tomorrow", "").unwrap(), "2026-10-25T07:00:00Z");
+        assert_eq!(at("date", "2026-12-24").unwrap(), "2026-12-24T07:00:00Z");
+        for (choice, date) in [("date", ""), ("date", "9999-99-99"), ("forever", ""), ("", "")] {
+            assert_eq!(until(choice, date, &zone, now).unwrap_err().status, 400, "{choice} {date}");
+        }
+    }
+}
