@@ -51,6 +51,21 @@ pub enum ChannelKind {
     Program(ProgramSettings),
 }
 
+impl ChannelKind {
+    /// The name of the type, as in the file.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            ChannelKind::Mail(_) => "mail",
+            ChannelKind::Sendmail(_) => "sendmail",
+            ChannelKind::Webhook(_) => "webhook",
+            ChannelKind::Ntfy(_) => "ntfy",
+            ChannelKind::Ping(_) => "ping",
+            ChannelKind::Alertmanager(_) => "alertmanager",
+            ChannelKind::Program(_) => "program",
+        }
+    }
+}
+
 /// How a mail server is spoken to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

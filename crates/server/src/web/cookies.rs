@@ -1,7 +1,7 @@
 //! Cookies of ours: read, and set so that no script and no other site gets at them.
 
-use axum::http::header::{self, HeaderValue};
 use axum::http::HeaderMap;
+use axum::http::header::{self, HeaderValue};
 use axum::response::Response;
 
 use super::App;

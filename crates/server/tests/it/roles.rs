@@ -228,8 +228,14 @@ fn open_is_only_what_must_be() {
         .filter(|row| row.least == Least::Open && !row.path.starts_with("/static/"))
         .map(|row| format!("{} {}", row.method, row.path))
         .collect();
-    let wanted =
-        ["GET /health", "GET /sign-in", "POST /sign-in", "GET /welcome/{secret}", "POST /welcome/{secret}"];
+    let wanted = [
+        "GET /health",
+        "GET /sign-in",
+        "POST /sign-in",
+        "POST /theme",
+        "GET /welcome/{secret}",
+        "POST /welcome/{secret}",
+    ];
     assert_eq!(open, wanted.map(str::to_owned).into());
 }
 

@@ -7,12 +7,13 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use serde::Deserialize;
 use stillpoint_history as history;
-use stillpoint_history::{AlertQuery, ChannelState, History, HistoryError};
+use stillpoint_history::{AlertQuery, AuditAction, ChannelState, History, HistoryError};
 use stillpoint_model::site_file::{Channel, SiteFile};
 
 use super::look::{Done, then};
 use super::{Filled, Look};
 use crate::access::Caller;
+use crate::alarm;
 use crate::api::extract::Named;
 use crate::api::{clear_with, postpone_until};
 use crate::console::alerts::{self, AlertLine, AlertState, AlertsData, ChannelLine};
@@ -118,7 +119,8 @@ fn until(choice: &str, date: &str, zone: &TimeZone, now: Timestamp) -> Result<Ti
         let at = date.at(MORNING, 0, 0, 0).to_zoned(zone.clone());
         at.map(|at| at.timestamp()).map_err(|error| wrong(error.to_string()))
     };
-    let hours = |hours| now.checked_add(SignedDuration::from_hours(hours)).map_err(|it| wrong(it.to_string()));
+    let hours =
+        |hours| now.checked_add(SignedDuration::from_hours(hours)).map_err(|it| wrong(it.to_string()));
     match choice {
         "1h" => hours(1),
         "8h" => hours(8),
@@ -146,6 +148,22 @@ pub(super) async fn clear(
 ) -> Result<Response, Problem> {
     clear_with(&app, &caller, id, form.comment).await?;
     Ok(then(&app, "/alerts", Done::Cleared))
+}
+
+/// Sends a test through every channel. How each did stands on the page.
+pub(super) async fn test(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
+    let site = app.service.site().site;
+    if site.file.channels.is_empty() {
+        let hint = "write a [[channel]] into the site file";
+        return Err(Problem::conflict("the site file has no channel that could be tested", hint));
+    }
+    let told = alarm::test(&site.file, &app.service.history, app.service.console_url()).await?;
+    for one in &told {
+        let result = one.error.as_ref().map_or_else(|| "ok".to_owned(), ToString::to_string);
+        app.access.audit(&caller, AuditAction::ChannelTest, &one.channel, &result).await;
+    }
+    let all_took_it = told.iter().all(|one| one.error.is_none());
+    Ok(then(&app, "/alerts", if all_took_it { Done::Tested } else { Done::TestFailed }))
 }
 
 #[cfg(test)]

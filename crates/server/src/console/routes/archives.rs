@@ -84,10 +84,8 @@ pub(super) async fn browse(
     let name = archive_of(&app, &archive)?;
     let path = wish.path.trim_matches('/').to_owned();
     let inside = format!("/{path}");
-    let (known, entries) = tokio::try_join!(
-        versions_in(&app, &name),
-        entries_in(&app, &archive, version.clone(), &inside)
-    )?;
+    let (known, entries) =
+        tokio::try_join!(versions_in(&app, &name), entries_in(&app, &archive, version.clone(), &inside))?;
     let newest = known.iter().map(|it| it.time).max();
     let is_meant = |it: &&Version| match version.as_str() {
         "latest" => Some(it.time) == newest,
@@ -163,7 +161,8 @@ fn rights(mode: &str) -> String {
     if bits > 0o777 {
         return mode.to_owned();
     }
-    let letter = |place: u32| if bits >> (8 - place) & 1 == 1 { ["r", "w", "x"][place as usize % 3] } else { "-" };
+    let letter =
+        |place: u32| if bits >> (8 - place) & 1 == 1 { ["r", "w", "x"][place as usize % 3] } else { "-" };
     (0..9).map(letter).collect()
 }
 
@@ -260,7 +259,8 @@ mod tests {
 
     #[test]
     fn folders_come_first_and_a_long_folder_goes_on_after_a_name() {
-        let all = vec![entry("top/b", "file"), entry("top/z", "dir"), entry("top/a", "file"), entry("top", "dir")];
+        let all =
+            vec![entry("top/b", "file"), entry("top/z", "dir"), entry("top/a", "file"), entry("top", "dir")];
         let names = |lines: &[EntryLine]| -> Vec<String> {
             lines.iter().map(|it| String::from_utf8_lossy(&it.name).into_owned()).collect()
         };

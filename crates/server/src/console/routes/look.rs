@@ -37,6 +37,8 @@ pub(super) enum Done {
     Cancelled,
     Postponed,
     Cleared,
+    Tested,
+    TestFailed,
     Restoring,
     RoleChanged,
     PersonRemoved,
@@ -44,11 +46,13 @@ pub(super) enum Done {
 }
 
 impl Done {
-    const ALL: [Done; 8] = [
+    const ALL: [Done; 10] = [
         Done::Asked,
         Done::Cancelled,
         Done::Postponed,
         Done::Cleared,
+        Done::Tested,
+        Done::TestFailed,
         Done::Restoring,
         Done::RoleChanged,
         Done::PersonRemoved,
@@ -61,6 +65,8 @@ impl Done {
             Done::Cancelled => "cancelled",
             Done::Postponed => "postponed",
             Done::Cleared => "cleared",
+            Done::Tested => "tested",
+            Done::TestFailed => "test-failed",
             Done::Restoring => "restoring",
             Done::RoleChanged => "role-changed",
             Done::PersonRemoved => "person-removed",
@@ -74,7 +80,11 @@ impl Done {
             Done::Cancelled => "it was taken out of the queue, or told to end.",
             Done::Postponed => "the alert is silent until then.",
             Done::Cleared => "the alert is cleared.",
-            Done::Restoring => "the restore is in the queue; the data come into their new folder on the server.",
+            Done::Tested => "every channel took the test.",
+            Done::TestFailed => "not every channel took the test; why stands with the channels.",
+            Done::Restoring => {
+                "the restore is in the queue; the data come into their new folder on the server."
+            }
             Done::RoleChanged => "the role is changed.",
             Done::PersonRemoved => "the person can no longer sign in.",
             Done::TokenRevoked => "the token is good for nothing from now on.",
@@ -125,10 +135,8 @@ impl Look {
         if self.caller.is_none() {
             return Ok(chrome);
         }
-        let (alerts_active, under_way) = app
-            .service
-            .with_history(|history| Ok((active(history)?, history.under_way()?.pop())))
-            .await?;
+        let (alerts_active, under_way) =
+            app.service.with_history(|history| Ok((active(history)?, history.under_way()?.pop()))).await?;
         let under_way = under_way.map(|run| UnderWay { run: run.name, task: run.task.to_string() });
         Ok(Chrome { alerts_active, under_way, ..chrome })
     }
@@ -151,7 +159,9 @@ impl Look {
             alerts_active: 0,
             under_way: None,
             theme: self.theme,
-            notice: self.notice.map(|done| Notice { good: true, text: done.text().to_owned() }),
+            notice: self
+                .notice
+                .map(|done| Notice { good: done != Done::TestFailed, text: done.text().to_owned() }),
         }
     }
 

@@ -41,6 +41,7 @@ pub(crate) fn rows() -> Vec<Route> {
         Route::post("/tasks/cancel", operator, tasks::cancel),
         Route::post("/alerts/{id}/postpone", operator, alerts::postpone),
         Route::post("/alerts/{id}/clear", operator, alerts::clear),
+        Route::post("/alerts/test", operator, alerts::test),
         Route::post("/versions/{archive}/{version}/restore", administrator, archives::restore),
         Route::post("/people/invite", administrator, people::invite),
         Route::post("/people/{name}/role", administrator, people::change_role),

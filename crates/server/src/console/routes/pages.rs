@@ -77,9 +77,9 @@ pub(super) async fn runs(
     let outcome =
         chosen(&wish.outcome, "outcome", &[Outcome::Complete, Outcome::Incomplete, Outcome::Failed])?;
     let before = wish.before.map(Timestamp::from_millisecond).transpose();
-    let before = before.map_err(|_| Problem::bad_request("before is no time", "go on from the newest runs"))?;
-    let data =
-        app.service.with_history(move |history| gather::runs(history, task, outcome, before)).await?;
+    let before =
+        before.map_err(|_| Problem::bad_request("before is no time", "go on from the newest runs"))?;
+    let data = app.service.with_history(move |history| gather::runs(history, task, outcome, before)).await?;
     let chrome = look.chrome(&app, Place::Runs).await?;
     Ok(look.answer(&app, console::runs::page(&chrome, &data)))
 }

@@ -63,7 +63,8 @@ pub(super) async fn invite(
     Filled(form): Filled<InviteForm>,
 ) -> Result<Response, Problem> {
     let path = app.access.invite(&caller, &form.name, role_of(&form.role)?).await?;
-    let what = format!("One-time link for {}: send it, put behind the address of this console", form.name.trim());
+    let what =
+        format!("One-time link for {}: send it, put behind the address of this console", form.name.trim());
     show(&app, &look.at("/people"), Some((what, path))).await
 }
 
