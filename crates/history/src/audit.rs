@@ -173,17 +173,62 @@ impl History {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Lets go of what was done before then.
+    /// Lets go of what was done before then, and of sessions and one-time links that are over at `now`.
     ///
     /// # Errors
     ///
     /// When the database fails.
-    pub fn let_audit_go(&self, before: Timestamp) -> Result<(), HistoryError> {
-        self.connection().execute("DELETE FROM audit WHERE at < ?1", [before.as_millisecond()])?;
+    pub fn let_audit_go(&self, before: Timestamp, now: Timestamp) -> Result<(), HistoryError> {
+        let connection = self.connection();
+        connection.execute("DELETE FROM audit WHERE at < ?1", [before.as_millisecond()])?;
+        connection.execute("DELETE FROM sessions WHERE expires <= ?1", [now.as_millisecond()])?;
+        connection.execute("DELETE FROM invitations WHERE expires <= ?1", [now.as_millisecond()])?;
         Ok(())
     }
 }
 
 fn short(text: &str) -> String {
     text.chars().take(TEXT_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Invitation, Role};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+    }
+
+    #[test]
+    fn the_log_is_listed_newest_first_and_what_is_old_is_let_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::open(&folder.path().join("P01.db")).unwrap();
+        for number in 0..5 {
+            let audit = Audit {
+                at: at(number),
+                person: if number % 2 == 0 { "anna".into() } else { "x".repeat(1000) },
+                address: "192.0.2.7".into(),
+                action: AuditAction::SignIn,
+                subject: String::new(),
+                result: "ok".into(),
+            };
+            history.keep_audit(&audit).unwrap();
+        }
+        let of_anna = AuditQuery { person: Some("anna".into()), ..AuditQuery::default() };
+        let times: Vec<Timestamp> = history.audit(&of_anna).unwrap().iter().map(|row| row.at).collect();
+        assert_eq!(times, [at(4), at(2), at(0)]);
+        let all = history.audit(&AuditQuery { limit: 2, ..AuditQuery::default() }).unwrap();
+        assert_eq!((all.len(), all[1].person.len()), (2, TEXT_CHARS_MAX));
+        let older = history.audit(&AuditQuery { before: Some(all[1].row), ..AuditQuery::default() }).unwrap();
+        assert_eq!(older.len(), 3);
+        for (secret, expires) in [([1; 32], at(9)), ([2; 32], at(11))] {
+            let name = Some(format!("{expires}"));
+            history.invite(&secret, &Invitation { role: Role::Reader, name, expires }).unwrap();
+        }
+        history.let_audit_go(at(3), at(10)).unwrap();
+        assert_eq!(history.audit(&AuditQuery::default()).unwrap().len(), 2);
+        assert!(history.invitation(&[1; 32], at(0)).unwrap().is_none());
+        assert!(history.invitation(&[2; 32], at(0)).unwrap().is_some());
+    }
 }

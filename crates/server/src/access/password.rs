@@ -1,5 +1,6 @@
 //! Passwords: made into Argon2id texts, and compared with them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
@@ -27,13 +28,13 @@ const BYTES_MAX: usize = 1024;
 
 /// Computes passwords, a few at a time.
 pub(crate) struct Passwords {
-    turns: Semaphore,
-    waiting: AtomicUsize,
+    turns: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Passwords {
     pub fn new() -> Self {
-        Self { turns: Semaphore::new(AT_ONCE), waiting: AtomicUsize::new(0) }
+        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), waiting: Arc::default() }
     }
 
     /// The Argon2id text of a new password.
@@ -77,25 +78,29 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AccessError> {
-        let _counted = Counted::begin(&self.waiting).ok_or(AccessError::TooMany { wait_s: 2 })?;
-        let turn = self.turns.acquire().await;
-        let done = blocking(work).await?;
-        drop(turn);
-        Ok(done)
+        let counted = Counted::begin(&self.waiting).ok_or(AccessError::TooMany { wait_s: 2 })?;
+        let turn = self.turns.clone().acquire_owned().await;
+        // Place and turn go with the work: it goes on when its client goes away, and still takes its memory.
+        let done = blocking(move || {
+            let done = work();
+            drop((counted, turn));
+            done
+        });
+        Ok(done.await?)
     }
 }
 
-/// One that waits, also when its client goes away meanwhile.
-struct Counted<'a>(&'a AtomicUsize);
+/// One that waits or is computed.
+struct Counted(Arc<AtomicUsize>);
 
-impl<'a> Counted<'a> {
-    fn begin(waiting: &'a AtomicUsize) -> Option<Self> {
-        let counted = Self(waiting);
+impl Counted {
+    fn begin(waiting: &Arc<AtomicUsize>) -> Option<Self> {
+        let counted = Self(waiting.clone());
         (waiting.fetch_add(1, Ordering::SeqCst) < WAITING_MAX + AT_ONCE).then_some(counted)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -138,6 +143,35 @@ mod tests {
         assert!(passwords.fits("correct horse battery".into(), Some(text.clone())).await.unwrap());
         assert!(!passwords.fits("correct horse batterz".into(), Some(text)).await.unwrap());
         assert!(!passwords.fits("correct horse battery".into(), Some("no text".into())).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_away_keeps_its_place_until_its_work_is_done() {
+        let passwords = Passwords::new();
+        let mut ends = Vec::new();
+        for _ in 0..AT_ONCE {
+            let (end, wait) = std::sync::mpsc::channel::<()>();
+            let (begun, has_begun) = tokio::sync::oneshot::channel();
+            let work = passwords.in_turn(move || {
+                let _ = begun.send(());
+                let _ = wait.recv();
+            });
+            tokio::select! {
+                _ = work => panic!("it cannot be done yet"),
+                begun = has_begun => begun.unwrap(),
+            }
+            ends.push(end);
+        }
+        assert_eq!(passwords.turns.available_permits(), 0);
+        for _ in 0..WAITING_MAX {
+            passwords.waiting.fetch_add(1, Ordering::SeqCst);
+        }
+        let refused = passwords.in_turn(|| ()).await;
+        assert!(matches!(refused, Err(AccessError::TooMany { .. })), "{refused:?}");
+        assert_eq!(passwords.waiting.load(Ordering::SeqCst), WAITING_MAX + AT_ONCE);
+        passwords.waiting.fetch_sub(WAITING_MAX, Ordering::SeqCst);
+        drop(ends);
+        passwords.in_turn(|| ()).await.unwrap();
     }
 
     #[test]

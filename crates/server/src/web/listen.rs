@@ -122,9 +122,11 @@ impl Listener {
     /// does not finish in time is ended.
     pub async fn serve(self, router: Router, mut stop: watch::Receiver<bool>) {
         let Self { socket, tls, limits, .. } = self;
+        let made = tls.as_ref().map(|(tls, _)| tls.clone());
         let door = Door { router, tls: tls.map(|(_, acceptor)| acceptor), limits, stop: stop.clone() };
         let room = Arc::new(Semaphore::new(limits.connections_max));
         let mut connections = JoinSet::new();
+        let renewing = tokio::spawn(renew_daily(made));
         loop {
             let accepted = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -147,10 +149,22 @@ impl Listener {
             }
         }
         drop(socket);
+        renewing.abort();
         let all_end = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(limits.stop, all_end).await.is_err() {
             connections.shutdown().await;
         }
+    }
+}
+
+/// A certificate that we made is looked at each day.
+async fn renew_daily(tls: Option<Arc<Tls>>) {
+    let Some(tls) = tls else { return };
+    loop {
+        tokio::time::sleep(std::time::Duration::from_secs(24 * 3600)).await;
+        let tls = tls.clone();
+        // Only the end of the service keeps it from being done.
+        let _ = blocking(move || tls.renew()).await;
     }
 }
 

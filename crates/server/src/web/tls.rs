@@ -77,6 +77,15 @@ impl Tls {
         Ok(())
     }
 
+    /// Makes what we make anew when it ends soon; files of the user are read again when they say so. Blocks.
+    pub(super) fn renew(&self) {
+        if matches!(self.from, TlsFrom::Made { .. })
+            && let Err(error) = self.reload()
+        {
+            tracing::error!("the certificate of the console is not renewed: {error}");
+        }
+    }
+
     fn current(&self) -> Arc<Certificate> {
         self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
