@@ -61,7 +61,7 @@ fn open(chrome: &Chrome, alert: &Alert) -> Markup {
         article class={ "card alert " (if alert.severity == AlertSeverity::Critical { "bad" } else { "look" }) }
             aria-labelledby={ "alert-" (alert.id) } {
             h3 id={ "alert-" (alert.id) } { (words::level(alert.severity.as_str())) " " (words::capital(&alert.title)) }
-            p { (alert.text) }
+            p class="lines" { (alert.text) }
             @if !alert.remedy.is_empty() { p { b { "What to do: " } (alert.remedy) } }
             p class="dim" {
                 code { (alert.kind) } @if !alert.subject.is_empty() { " of " (alert.subject) }

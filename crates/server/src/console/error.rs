@@ -34,7 +34,7 @@ pub fn page(chrome: &Chrome, data: &ErrorData) -> Markup {
     let content = html! {
         section class="card bad door" {
             h1 { (data.what) }
-            @if !data.why.is_empty() { p { b { "Why: " } (data.why) } }
+            @if !data.why.is_empty() { p class="lines" { b { "Why: " } (data.why) } }
             @if !data.remedy.is_empty() { p { b { "What to do: " } (data.remedy) } }
             p { a href="/" { "Overview" } " " span class="dim" { "(" (data.status) ")" } }
         }

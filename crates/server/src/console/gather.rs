@@ -20,6 +20,8 @@ use super::site_facts;
 
 /// Verdicts of runs that published a set.
 const PUBLISHED: [Outcome; 2] = [Outcome::Complete, Outcome::Incomplete];
+/// Verdicts of runs that ended.
+const ENDED: [Outcome; 3] = [Outcome::Complete, Outcome::Incomplete, Outcome::Failed];
 /// How many runs a page of the list has.
 const RUNS_PER_PAGE: usize = 50;
 /// How many runs the overview shows.
@@ -44,21 +46,20 @@ const BEHIND_MAX: usize = 30;
 ///
 /// When the database fails.
 pub fn overview(history: &History, site: &SiteFile, now: Timestamp) -> Result<OverviewData, HistoryError> {
-    let all = [Outcome::Complete, Outcome::Incomplete, Outcome::Failed];
     let under_way = match history.under_way()?.pop() {
         Some(run) => history.run(&run.name)?,
         None => None,
     };
     let last_backup = history.last_run(Task::Backup, &PUBLISHED)?;
     Ok(OverviewData {
-        last_attempt: history.last_run(Task::Backup, &all)?,
+        last_attempt: history.last_run(Task::Backup, &ENDED)?,
         change_retention: site_facts::change_retention(site),
         next_run: site_facts::next_backup(site, now),
         under_way,
         job: None,
         queue: Vec::new(),
         alerts: active_alerts(history)?,
-        last_verify: history.last_run(Task::Verify, &all)?,
+        last_verify: history.last_run(Task::Verify, &ENDED)?,
         archives: archive_states(history, site, last_backup.as_ref())?,
         last_backup,
         recent: history.runs(&RunQuery { limit: RUNS_ON_OVERVIEW, ..RunQuery::default() })?,
@@ -136,14 +137,22 @@ fn archive_states(
 
 /// How many of the newest published sets are of a later epoch.
 fn published_after(history: &History, epoch: Option<u64>) -> Result<u64, HistoryError> {
-    let query = RunQuery {
-        task: Some(Task::Backup),
-        outcomes: PUBLISHED.to_vec(),
-        limit: BEHIND_MAX,
-        ..RunQuery::default()
-    };
     let later = |run: &&Run| epoch.is_none_or(|epoch| run.epoch.is_some_and(|own| own > epoch));
-    Ok(history.runs(&query)?.iter().filter(later).count() as u64)
+    Ok(newest_backups(history, &PUBLISHED, BEHIND_MAX)?.iter().filter(later).count() as u64)
+}
+
+/// The newest runs of the backup task that ended so, newest first. Asked for each verdict on its own, because the index has them
+/// in the order of time then.
+fn newest_backups(history: &History, outcomes: &[Outcome], limit: usize) -> Result<Vec<Run>, HistoryError> {
+    let mut runs = Vec::new();
+    for outcome in outcomes {
+        let query =
+            RunQuery { task: Some(Task::Backup), outcomes: vec![*outcome], limit, ..RunQuery::default() };
+        runs.extend(history.runs(&query)?);
+    }
+    runs.sort_by_key(|run| std::cmp::Reverse(run.started));
+    runs.truncate(limit);
+    Ok(runs)
 }
 
 /// One page of the list of runs.
@@ -186,9 +195,8 @@ pub fn run(history: &History, name: &str) -> Result<Option<RunData>, HistoryErro
 ///
 /// When the database fails.
 pub fn charts(history: &History) -> Result<ChartsData, HistoryError> {
-    let query = RunQuery { task: Some(Task::Backup), limit: RUNS_IN_CHARTS, ..RunQuery::default() };
     let mut points = Vec::new();
-    for run in history.runs(&query)?.into_iter().rev() {
+    for run in newest_backups(history, &ENDED, RUNS_IN_CHARTS)?.into_iter().rev() {
         let (Some(ended), Some(outcome)) = (run.ended, run.outcome) else { continue };
         let versions = history.run(&run.name)?.map(|details| details.versions).unwrap_or_default();
         let stored: Vec<u64> = versions.iter().filter_map(|version| version.stored_bytes).collect();
@@ -224,7 +232,7 @@ pub fn components(
         None => Ok(None),
     };
     let last_set = details(history.last_run(Task::Backup, &PUBLISHED)?)?;
-    let last_attempt = details(history.last_attempt(Task::Backup)?)?;
+    let last_attempt = details(history.last_run(Task::Backup, &ENDED)?)?;
     let since = now.checked_sub(SignedDuration::from_hours(STATUS_HOURS)).unwrap_or(Timestamp::UNIX_EPOCH);
     Ok(ComponentsData {
         configured: site_facts::configured(site),

@@ -40,7 +40,7 @@ pub fn page(chrome: &Chrome, data: &ScheduleData) -> Markup {
     let content = html! {
         h1 { "Schedule" }
         @if let Some(why) = &data.old_because {
-            p class="notice bad" { b { "The schedule before the last edit is in use: " } (why) " " a href="/settings" { "Settings check" } }
+            p class="notice bad lines" { b { "The schedule before the last edit is in use: " } (why) " " a href="/settings" { "Settings check" } }
         }
         (retention(data))
         @if data.planned.is_empty() { p class="empty" { "Nothing is planned: the site file has no [schedule]." } }

@@ -32,7 +32,7 @@ pub fn page(chrome: &Chrome, data: &SettingsData) -> Markup {
                 @if valid { (words::badge("good", "✓", "valid")) } @else { (words::badge("bad", "✕", "has mistakes")) }
             }
             p { code { (data.file) } ", read " (time(chrome, data.checked)) " (" (distance(chrome, data.checked)) ")" }
-            @if let Some(why) = &data.unreadable { p { b { "It cannot be read: " } (why) } }
+            @if let Some(why) = &data.unreadable { p class="lines" { b { "It cannot be read: " } (why) } }
             @if !valid { p { "Until it is mended, the settings of before stay in effect." } }
         }
         @if !data.mistakes.is_empty() { (mistakes(&data.mistakes)) }
