@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use stillpoint_history::{Alert, AlertState, ChannelState};
 use stillpoint_model::site_file::AlertSeverity;
 
+use super::tables::{Column, NOTHING, table};
 use super::words::{self, distance, time};
 use super::{Chrome, forms};
 
@@ -108,48 +109,42 @@ fn deal_with(chrome: &Chrome, alert: &Alert) -> Markup {
 }
 
 fn over(chrome: &Chrome, alerts: &[&Alert]) -> Markup {
-    html! {
-        table class="stack" {
-            thead { tr { th scope="col" { "Alert" } th scope="col" { "Severity" } th scope="col" { "Began" }
-                th scope="col" { "Cleared" } th scope="col" { "By" } } }
-            tbody { @for alert in alerts {
-                tr {
-                    th scope="row" data-label="Alert" { (words::capital(&alert.title)) }
-                    td data-label="Severity" { (words::level(alert.severity.as_str())) }
-                    td data-label="Began" { (time(chrome, alert.began)) }
-                    td data-label="Cleared" { (time(chrome, alert.changed)) }
-                    td data-label="By" { (alert.closed_by.as_deref().unwrap_or("itself"))
-                        @if !alert.comment.is_empty() { ": “" (alert.comment) "”" } }
-                }
-            } }
-        }
-    }
+    let columns: &[Column] =
+        &[("Alert", ""), ("Severity", ""), ("Began", ""), ("Cleared", ""), ("By", "who")];
+    let row = |alert: &&Alert| {
+        vec![
+            html! { (words::capital(&alert.title)) },
+            words::level(alert.severity.as_str()),
+            time(chrome, alert.began),
+            time(chrome, alert.changed),
+            html! { (alert.closed_by.as_deref().unwrap_or("itself")) @if !alert.comment.is_empty() { ": “" (alert.comment) "”" } },
+        ]
+    };
+    table("", columns, alerts.iter().map(row))
 }
 
 fn channels(chrome: &Chrome, channels: &[ChannelLine]) -> Markup {
+    let columns: &[Column] = &[("Channel", ""), ("Kind", ""), ("State", ""), ("Last worked", "")];
+    let row = |it: &ChannelLine| {
+        let last_good = it.state.as_ref().and_then(|it| it.last_good);
+        vec![
+            html! { (it.name) },
+            html! { (it.kind) },
+            html! { @match &it.state {
+                None => (words::badge("plain", "–", "not used yet")),
+                Some(ChannelState { error: Some(error), .. }) => { (words::badge("bad", "✕", "fails")) " " (error) }
+                Some(_) => (words::badge("good", "✓", "works")),
+            } },
+            html! { @match last_good { Some(at) => (time(chrome, at)), None => (NOTHING) } },
+        ]
+    };
     html! {
         section aria-labelledby="channels" {
             h2 id="channels" { "Channels" }
             @if channels.is_empty() {
                 p class="notice bad" { b { "Nobody is told of alerts: " } "the site file has no [[channel]]." }
             } @else {
-                table class="stack" {
-                    thead { tr { th scope="col" { "Channel" } th scope="col" { "Kind" } th scope="col" { "State" } th scope="col" { "Last worked" } } }
-                    tbody { @for it in channels {
-                        tr {
-                            th scope="row" data-label="Channel" { (it.name) }
-                            td data-label="Kind" { (it.kind) }
-                            td data-label="State" {
-                                @match &it.state {
-                                    None => (words::badge("plain", "–", "not used yet")),
-                                    Some(ChannelState { error: Some(error), .. }) => { (words::badge("bad", "✕", "fails")) " " (error) }
-                                    Some(_) => (words::badge("good", "✓", "works")),
-                                }
-                            }
-                            td data-label="Last worked" { @match it.state.as_ref().and_then(|it| it.last_good) { Some(at) => (time(chrome, at)), None => "–" } }
-                        }
-                    } }
-                }
+                (table("", columns, channels.iter().map(row)))
                 @if chrome.may_operate() { div { (forms::button(chrome, "/alerts/test", "Test the channels", "", &[])) } }
             }
         }

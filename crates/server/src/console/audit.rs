@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use stillpoint_history::AuditRow;
 
 use super::Chrome;
+use super::tables::{Column, table};
 use super::words::time;
 
 /// What the page shows.
@@ -20,24 +21,25 @@ pub fn page(chrome: &Chrome, data: &AuditData) -> Markup {
     let content = html! {
         h1 { "Audit log" }
         @if data.rows.is_empty() { p class="empty" { "Nothing was done." } } @else {
-            table class="stack" {
-                thead { tr { th scope="col" { "When" } th scope="col" { "Who" } th scope="col" { "From" } th scope="col" { "What" }
-                    th scope="col" { "To what" } th scope="col" { "Result" } } }
-                tbody { @for it in &data.rows {
-                    tr {
-                        th scope="row" data-label="When" { (time(chrome, it.at)) }
-                        td data-label="Who" class="who" { (if it.person.is_empty() { "nobody" } else { &it.person }) }
-                        td data-label="From" { code { (it.address) } }
-                        td data-label="What" { (it.action) }
-                        td data-label="To what" class="path" { (it.subject) }
-                        td data-label="Result" { (it.result) }
-                    }
-                } }
-            }
+            (table("", COLUMNS, data.rows.iter().map(|it| row(chrome, it))))
         }
         @if let Some(older) = data.older {
             nav aria-label="Older entries" class="pages" { a rel="next" href={ "/audit?before=" (older) } { "Older" } }
         }
     };
     chrome.frame("Audit log", &content)
+}
+
+const COLUMNS: &[Column] =
+    &[("When", ""), ("Who", "who"), ("From", ""), ("What", ""), ("To what", "path"), ("Result", "")];
+
+fn row(chrome: &Chrome, it: &AuditRow) -> Vec<Markup> {
+    vec![
+        time(chrome, it.at),
+        html! { (if it.person.is_empty() { "nobody" } else { &it.person }) },
+        html! { code { (it.address) } },
+        html! { (it.action) },
+        html! { (it.subject) },
+        html! { (it.result) },
+    ]
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use stillpoint_model::plain::one_line;
 
+use super::tables::{Column, NOTHING, or_nothing, table};
 use super::words::{self, bytes, path_query, segment, time};
 use super::{Chrome, forms};
 
@@ -80,7 +81,7 @@ pub fn page(chrome: &Chrome, data: &BrowseData) -> Markup {
         h1 { "Backup of " (words::local(chrome, data.made)) }
         p class="dim" { "Archive " (data.archive) ", version " code { (short) } " · " a href="/versions" { "all versions" } }
         (crumbs(&base, &data.path))
-        @if data.entries.is_empty() { p class="empty" { "This folder is empty." } } @else { (listing(chrome, data, &base)) }
+        @if data.entries.is_empty() { p class="empty" { "This folder is empty." } } @else { (table("", COLUMNS, data.entries.iter().map(|it| row(chrome, data, &base, it)))) }
         @if let Some(after) = &data.after {
             nav aria-label="More entries" class="pages" {
                 a rel="next" href={ (base) "?path=" (path_query(&data.path)) "&after=" (path_query(after)) } { "More" }
@@ -110,31 +111,29 @@ fn crumbs(base: &str, path: &[u8]) -> Markup {
     }
 }
 
-fn listing(chrome: &Chrome, data: &BrowseData, base: &str) -> Markup {
-    html! {
-        table class="stack" {
-            caption class="hidden" { "What is in this folder" }
-            thead { tr { th scope="col" { "Name" } th scope="col" class="number" { "Size" } th scope="col" { "Changed" }
-                th scope="col" { "Rights" } th scope="col" { "Owner" } } }
-            tbody { @for it in &data.entries {
-                tr {
-                    th scope="row" data-label="Name" class="path" {
-                        @match it.kind {
-                            EntryKind::Folder => a href={ (base) "?path=" (data.place(&it.name)) } { (shown(&it.name)) "/" },
-                            EntryKind::File if !chrome.may_administer() => (shown(&it.name)),
-                            EntryKind::File => a href={ (base) "/file?path=" (data.place(&it.name)) } download { (shown(&it.name)) },
-                            EntryKind::Link => { (shown(&it.name)) span class="dim" { " → " (it.target.as_deref().map(shown).unwrap_or_default()) } }
-                            EntryKind::Special => { (shown(&it.name)) span class="dim" { " (special)" } }
-                        }
-                    }
-                    td data-label="Size" class="number" { (if it.kind == EntryKind::File { bytes(it.bytes) } else { "–".to_owned() }) }
-                    td data-label="Changed" { @match it.modified { Some(at) => (time(chrome, at)), None => "–" } }
-                    td data-label="Rights" { code { (it.rights) } }
-                    td data-label="Owner" { (it.owner) }
-                }
-            } }
-        }
-    }
+const COLUMNS: &[Column] =
+    &[("Name", "path"), ("Size", "number"), ("Changed", ""), ("Rights", ""), ("Owner", "who")];
+
+fn row(chrome: &Chrome, data: &BrowseData, base: &str, it: &EntryLine) -> Vec<Markup> {
+    let name = shown(&it.name);
+    vec![
+        match it.kind {
+            EntryKind::Folder => html! { a href={ (base) "?path=" (data.place(&it.name)) } { (name) "/" } },
+            // Only who may administer may take content out.
+            EntryKind::File if !chrome.may_administer() => html! { (name) },
+            EntryKind::File => {
+                html! { a href={ (base) "/file?path=" (data.place(&it.name)) } download { (name) } }
+            }
+            EntryKind::Link => {
+                html! { (name) span class="dim" { " → " (it.target.as_deref().map(shown).unwrap_or_default()) } }
+            }
+            EntryKind::Special => html! { (name) span class="dim" { " (special)" } },
+        },
+        or_nothing((it.kind == EntryKind::File).then(|| bytes(it.bytes))),
+        html! { @match it.modified { Some(at) => (time(chrome, at)), None => (NOTHING) } },
+        html! { code { (it.rights) } },
+        html! { (it.owner) },
+    ]
 }
 
 fn restore(chrome: &Chrome, data: &BrowseData, base: &str) -> Markup {

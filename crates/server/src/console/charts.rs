@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use stillpoint_model::Outcome;
 
 use super::Chrome;
+use super::tables::{Column, or_nothing, table};
 use super::words::{self, bytes, length, segment, time};
 
 /// One run of the backup task that ended.
@@ -36,16 +37,16 @@ pub struct ChartsData {
 /// The height of a drawing in its own units; the width is that of a run times their number.
 const HEIGHT: f64 = 100.0;
 
-struct Series<'a> {
-    id: &'a str,
-    name: &'a str,
+struct Series {
+    id: &'static str,
+    name: &'static str,
     value: fn(&ChartPoint) -> Option<f64>,
     shown: fn(f64) -> String,
     /// The top of the scale, when it is not the greatest value.
     top: Option<f64>,
 }
 
-const SERIES: [Series<'static>; 4] = [
+const SERIES: [Series; 4] = [
     Series {
         id: "window",
         name: "Freeze window",
@@ -87,7 +88,7 @@ pub fn page(chrome: &Chrome, data: &ChartsData) -> Markup {
                 (sign(Outcome::Complete)) "complete, " (sign(Outcome::Incomplete)) "incomplete (hollow), "
                 (sign(Outcome::Failed)) "failed (marked at the top)." }
             div class="charts" { @for series in &SERIES { (chart(chrome, series, &data.points)) } }
-            (table(chrome, &data.points))
+            (figures(chrome, &data.points))
         }
     };
     chrome.frame("Charts", &content)
@@ -114,7 +115,7 @@ fn failed_at(x: usize) -> Markup {
     html! { polygon class="point bad" points=(format!("{x},0 {},0 {},10", x + 10, x + 5)) {} }
 }
 
-fn chart(chrome: &Chrome, series: &Series<'_>, points: &[ChartPoint]) -> Markup {
+fn chart(chrome: &Chrome, series: &Series, points: &[ChartPoint]) -> Markup {
     let values: Vec<Option<f64>> = points.iter().map(series.value).collect();
     let known: Vec<f64> = values.iter().flatten().copied().collect();
     let top = series.top.unwrap_or_else(|| known.iter().copied().fold(0.0, f64::max));
@@ -151,7 +152,7 @@ fn day(chrome: &Chrome, at: Timestamp) -> String {
 /// The bar of one run. The verdict is told by shape, too: filled, hollow, or with a mark at the top.
 fn bar(
     chrome: &Chrome,
-    series: &Series<'_>,
+    series: &Series,
     number: usize,
     point: &ChartPoint,
     value: Option<f64>,
@@ -171,23 +172,19 @@ fn bar(
     }
 }
 
-fn table(chrome: &Chrome, points: &[ChartPoint]) -> Markup {
+fn figures(chrome: &Chrome, points: &[ChartPoint]) -> Markup {
+    let mut columns: Vec<Column> = vec![("Run", ""), ("Outcome", "")];
+    columns.extend(SERIES.iter().map(|series| (series.name, "number")));
+    let row = |point: &ChartPoint| {
+        let run = html! { a href={ "/runs/" (segment(&point.run)) } { (time(chrome, point.started)) } };
+        let mut cells = vec![run, words::outcome(Some(point.outcome))];
+        cells.extend(SERIES.iter().map(|series| or_nothing((series.value)(point).map(series.shown))));
+        cells
+    };
     html! {
         details class="figures" {
             summary { "The figures as a table" }
-            table class="stack" {
-                thead { tr { th scope="col" { "Run" } th scope="col" { "Outcome" }
-                    @for series in &SERIES { th scope="col" class="number" { (series.name) } } } }
-                tbody { @for point in points.iter().rev() {
-                    tr {
-                        th scope="row" data-label="Run" { a href={ "/runs/" (segment(&point.run)) } { (time(chrome, point.started)) } }
-                        td data-label="Outcome" { (words::outcome(Some(point.outcome))) }
-                        @for series in &SERIES {
-                            td data-label=(series.name) class="number" { ((series.value)(point).map_or("–".to_owned(), series.shown)) }
-                        }
-                    }
-                } }
-            }
+            (table("", &columns, points.iter().rev().map(row)))
         }
     }
 }

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use stillpoint_history::{ComponentStatus, Run, RunComponent};
 
 use super::Chrome;
+use super::tables::{Column, NOTHING, or_nothing, table};
 use super::words::{self, bytes, count, grade, segment, time};
 
 /// A component of the site file.
@@ -50,7 +51,7 @@ pub fn page(chrome: &Chrome, data: &ComponentsData) -> Markup {
     let content = html! {
         h1 { "Components" }
         (coverage(chrome, data))
-        (table(data))
+        (all(data))
         (messages(data))
         (writers(data))
     };
@@ -88,90 +89,88 @@ fn coverage(chrome: &Chrome, data: &ComponentsData) -> Markup {
     }
 }
 
-fn table(data: &ComponentsData) -> Markup {
+const COLUMNS: &[Column] = &[
+    ("Component", ""),
+    ("Kind", ""),
+    ("Reads", "path"),
+    ("Last grade", ""),
+    ("Cut by", ""),
+    ("Files", "number"),
+    ("Size", "number"),
+    ("Status", ""),
+];
+
+fn all(data: &ComponentsData) -> Markup {
     let known = |name: &str| data.configured.iter().any(|it| it.name == name);
     let gone = data.last_set.iter().flat_map(|(_, components)| components).filter(|it| !known(&it.name));
+    let gone = gone.map(|it| row(data, &it.name, "no longer in the site file", ""));
+    let rows = data.configured.iter().map(|it| row(data, &it.name, &it.kind, &it.source)).chain(gone);
     html! {
         section aria-labelledby="all" {
             h2 id="all" { "All components" }
-            table class="stack" {
-                thead { tr { th scope="col" { "Component" } th scope="col" { "Kind" } th scope="col" { "Reads" }
-                    th scope="col" { "Last grade" } th scope="col" { "Cut by" } th scope="col" class="number" { "Files" }
-                    th scope="col" class="number" { "Size" } th scope="col" { "Status" } } }
-                tbody {
-                    @for it in &data.configured { (row(data, &it.name, &it.kind, &it.source)) }
-                    @for it in gone { (row(data, &it.name, "no longer in the site file", "")) }
-                }
-            }
+            (table("", COLUMNS, rows))
         }
     }
 }
 
-fn row(data: &ComponentsData, name: &str, kind: &str, source: &str) -> Markup {
+fn row(data: &ComponentsData, name: &str, kind: &str, source: &str) -> Vec<Markup> {
     let last = stored(data, name);
     let status = data.status.iter().find(|it| it.component == name);
-    html! {
-        tr {
-            th scope="row" data-label="Component" { (name) }
-            td data-label="Kind" { (kind) }
-            td data-label="Reads" class="path" { @if source.is_empty() { "–" } @else { code { (source) } } }
-            td data-label="Last grade" { @match last { Some(it) => (grade(Some(it.grade))), None => (words::badge("bad", "✕", "not covered")) } }
-            td data-label="Cut by" { (last.and_then(|it| it.provider.as_deref()).unwrap_or("–")) }
-            td data-label="Files" class="number" { (last.map_or("–".to_owned(), |it| count(it.files))) }
-            td data-label="Size" class="number" { (last.map_or("–".to_owned(), |it| bytes(it.bytes))) }
-            td data-label="Status" { (words::level(status.map_or("ok", |it| it.status))) }
-        }
-    }
+    vec![
+        html! { (name) },
+        html! { (kind) },
+        html! { @if source.is_empty() { (NOTHING) } @else { code { (source) } } },
+        html! { @match last { Some(it) => (grade(Some(it.grade))), None => (words::badge("bad", "✕", "not covered")) } },
+        or_nothing(last.and_then(|it| it.provider.clone())),
+        or_nothing(last.map(|it| count(it.files))),
+        or_nothing(last.map(|it| bytes(it.bytes))),
+        words::level(status.map_or("ok", |it| it.status)),
+    ]
 }
 
 fn messages(data: &ComponentsData) -> Markup {
+    let columns: &[Column] =
+        &[("About", ""), ("Status", ""), ("Errors", "number"), ("Warnings", "number"), ("Infos", "number")];
+    let row = |it: &ComponentStatus| {
+        vec![
+            html! { (if it.component.is_empty() { "the task as a whole" } else { &it.component }) },
+            words::level(it.status),
+            html! { (count(it.errors)) },
+            html! { (count(it.warnings)) },
+            html! { (count(it.infos)) },
+        ]
+    };
     html! {
         section aria-labelledby="status" {
             h2 id="status" { "Status from messages" }
             p class="dim" { "The messages of the last " (words::long(data.status_hours * 3600)) ". From 10 warnings or 1 error on the status is warning, from 50 warnings or 5 errors on critical." }
-            @if data.status.is_empty() { p class="empty" { "No messages." } } @else {
-                table class="stack" {
-                    thead { tr { th scope="col" { "About" } th scope="col" { "Status" } th scope="col" class="number" { "Errors" }
-                        th scope="col" class="number" { "Warnings" } th scope="col" class="number" { "Infos" } } }
-                    tbody { @for it in &data.status {
-                        tr {
-                            th scope="row" data-label="About" { (if it.component.is_empty() { "the task as a whole" } else { &it.component }) }
-                            td data-label="Status" { (words::level(it.status)) }
-                            td data-label="Errors" class="number" { (count(it.errors)) }
-                            td data-label="Warnings" class="number" { (count(it.warnings)) }
-                            td data-label="Infos" class="number" { (count(it.infos)) }
-                        }
-                    } }
-                }
-            }
+            @if data.status.is_empty() { p class="empty" { "No messages." } }
+            @else { (table("", columns, data.status.iter().map(row))) }
         }
     }
 }
 
 fn writers(data: &ComponentsData) -> Markup {
-    let kind =
-        |name: &str| data.configured.iter().find(|it| it.name == name).map_or("–", |it| it.kind.as_str());
+    let kind = |name: &str| data.configured.iter().find(|it| it.name == name).map(|it| it.kind.clone());
+    let columns: &[Column] =
+        &[("Component", ""), ("Writer", ""), ("State", ""), ("Last step", ""), ("Took", "number")];
+    let row = |it: &WriterState| {
+        vec![
+            html! { (it.component) },
+            or_nothing(kind(&it.component)),
+            html! { @match &it.error {
+                None => (words::badge("good", "✓", "stable")),
+                Some((step, error)) => { (words::badge("bad", "✕", "failed")) " in " (step) ": " (error) }
+            } },
+            html! { (it.step) },
+            html! { (words::length(it.elapsed_us)) },
+        ]
+    };
     html! {
         section aria-labelledby="writers" {
             h2 id="writers" { "Writers" }
-            @if data.writers.is_empty() { p class="empty" { "No writer has worked yet." } } @else {
-                table class="stack" {
-                    thead { tr { th scope="col" { "Component" } th scope="col" { "Writer" } th scope="col" { "State" }
-                        th scope="col" { "Last step" } th scope="col" class="number" { "Took" } } }
-                    tbody { @for it in &data.writers {
-                        tr {
-                            th scope="row" data-label="Component" { (it.component) }
-                            td data-label="Writer" { (kind(&it.component)) }
-                            td data-label="State" { @match &it.error {
-                                None => (words::badge("good", "✓", "stable")),
-                                Some((step, error)) => { (words::badge("bad", "✕", "failed")) " in " (step) ": " (error) }
-                            } }
-                            td data-label="Last step" { (it.step) }
-                            td data-label="Took" class="number" { (words::length(it.elapsed_us)) }
-                        }
-                    } }
-                }
-            }
+            @if data.writers.is_empty() { p class="empty" { "No writer has worked yet." } }
+            @else { (table("", columns, data.writers.iter().map(row))) }
         }
     }
 }

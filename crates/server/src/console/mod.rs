@@ -43,6 +43,7 @@ pub mod schedule;
 pub mod settings;
 pub mod sign_in;
 pub mod site_facts;
+mod tables;
 mod timeline;
 mod verdict;
 pub mod versions;

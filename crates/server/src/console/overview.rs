@@ -263,7 +263,7 @@ fn recent(chrome: &Chrome, runs: &[Run]) -> Markup {
     html! {
         section aria-labelledby="recent" {
             h2 id="recent" { a href="/runs" { "Recent runs" } }
-            (super::runs::table(chrome, runs))
+            (super::runs::list(chrome, runs))
         }
     }
 }

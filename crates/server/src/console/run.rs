@@ -1,9 +1,10 @@
 //! `/runs/{name}`: one run.
 
 use maud::{Markup, html};
-use stillpoint_history::{Message, Run, RunDetails, RunStep, Task};
+use stillpoint_history::{Message, Run, RunComponent, RunDetails, RunStep, RunVersion, Task};
 use stillpoint_model::Outcome;
 
+use super::tables::{Column, NOTHING, or_nothing, table};
 use super::timeline::{drawing, is_still, swatch, window_row, window_steps};
 use super::words::{self, bytes, count, distance, grade, length, many, outcome, segment, time};
 use super::{Chrome, forms};
@@ -154,47 +155,42 @@ fn problems(details: &RunDetails) -> Markup {
 /// What the set holds. A run that published none knows at most how its components were to be cut.
 fn components(details: &RunDetails) -> Markup {
     let published = matches!(details.run.outcome, Some(Outcome::Complete | Outcome::Incomplete));
+    let all: &[Column] =
+        &[("Component", ""), ("Cut by", ""), ("Grade", ""), ("Files", "number"), ("Size", "number")];
+    let columns = if published { all } else { &all[..2] };
+    let row = |it: &RunComponent| {
+        vec![
+            html! { (it.name) },
+            html! { (it.provider.as_deref().unwrap_or("its writer")) },
+            grade(Some(it.grade)),
+            html! { (count(it.files)) },
+            html! { (bytes(it.bytes)) },
+        ]
+    };
     html! {
         section aria-labelledby="components" {
             h2 id="components" { (if published { "Components in the set" } else { "Components" }) }
-            table class="stack" {
-                thead { tr {
-                    th scope="col" { "Component" } th scope="col" { "Cut by" }
-                    @if published { th scope="col" { "Grade" } th scope="col" class="number" { "Files" } th scope="col" class="number" { "Size" } }
-                } }
-                tbody { @for it in &details.components {
-                    tr {
-                        th scope="row" data-label="Component" { (it.name) }
-                        td data-label="Cut by" { (it.provider.as_deref().unwrap_or("its writer")) }
-                        @if published {
-                            td data-label="Grade" { (grade(Some(it.grade))) }
-                            td data-label="Files" class="number" { (count(it.files)) }
-                            td data-label="Size" class="number" { (bytes(it.bytes)) }
-                        }
-                    }
-                } }
-            }
+            (table("", columns, details.components.iter().map(row)))
         }
     }
 }
 
 fn versions(details: &RunDetails) -> Markup {
+    let columns: &[Column] = &[("Archive", ""), ("Version", ""), ("New", "number"), ("Stored", "number")];
+    let row = |it: &RunVersion| {
+        let path = format!("/versions/{}/{}", segment(&it.archive), segment(&it.version));
+        let short: String = it.version.chars().take(12).collect();
+        vec![
+            html! { (it.archive) },
+            html! { a href=(path) { code { (short) } } " epoch " (it.epoch) },
+            html! { (it.added_bytes.map_or("was there".to_owned(), bytes)) },
+            or_nothing(it.stored_bytes.map(bytes)),
+        ]
+    };
     html! {
         section aria-labelledby="versions" {
             h2 id="versions" { "Versions in archives" }
-            table class="stack" {
-                thead { tr { th scope="col" { "Archive" } th scope="col" { "Version" }
-                    th scope="col" class="number" { "New" } th scope="col" class="number" { "Stored" } } }
-                tbody { @for it in &details.versions {
-                    tr {
-                        th scope="row" data-label="Archive" { (it.archive) }
-                        td data-label="Version" { a href={ "/versions/" (segment(&it.archive)) "/" (segment(&it.version)) } {
-                            code { (it.version.chars().take(12).collect::<String>()) } } " epoch " (it.epoch) }
-                        td data-label="New" class="number" { (it.added_bytes.map_or("was there".to_owned(), bytes)) }
-                        td data-label="Stored" class="number" { (it.stored_bytes.map_or("–".to_owned(), bytes)) }
-                    }
-                } }
-            }
+            (table("", columns, details.versions.iter().map(row)))
         }
     }
 }
@@ -233,24 +229,23 @@ fn time_of_day(chrome: &Chrome, message: &Message) -> Markup {
 }
 
 fn steps(steps: &[RunStep]) -> Markup {
+    let columns: &[Column] =
+        &[("Component", ""), ("Step", ""), ("Level", ""), ("Took", "number"), ("Error", "")];
+    let row = |step: &RunStep| {
+        vec![
+            html! { (step.component) },
+            html! { (step.step) },
+            or_nothing(step.level.clone()),
+            html! { (length(step.elapsed_us)) },
+            html! { @match &step.error { Some(error) => { (words::badge("bad", "✕", "error")) " " (error) } None => (NOTHING) } },
+        ]
+    };
     html! {
         section aria-labelledby="steps" {
             h2 id="steps" { "Steps" }
             details {
                 summary { "All " (steps.len()) " steps, in the order in which they ended" }
-                table class="stack" {
-                    thead { tr { th scope="col" { "Component" } th scope="col" { "Step" } th scope="col" { "Level" }
-                        th scope="col" class="number" { "Took" } th scope="col" { "Error" } } }
-                    tbody { @for step in steps {
-                        tr {
-                            th scope="row" data-label="Component" { (step.component) }
-                            td data-label="Step" { (step.step) }
-                            td data-label="Level" { (step.level.as_deref().unwrap_or("–")) }
-                            td data-label="Took" class="number" { (length(step.elapsed_us)) }
-                            td data-label="Error" { @if let Some(error) = &step.error { (words::badge("bad", "✕", "error")) " " (error) } @else { "–" } }
-                        }
-                    } }
-                }
+                (table("", columns, steps.iter().map(row)))
             }
         }
     }

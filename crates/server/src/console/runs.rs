@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use stillpoint_history::{Run, Task};
 use stillpoint_model::Outcome;
 
+use super::tables::{Column, NOTHING, or_nothing, table};
 use super::words::{self, bytes, grade, length, outcome, segment, time};
 use super::{Chrome, forms};
 
@@ -49,7 +50,7 @@ pub fn page(chrome: &Chrome, data: &RunsData) -> Markup {
                 }
             }
         }
-        div data-region="runs" { (table(chrome, &data.runs)) }
+        div data-region="runs" { (list(chrome, &data.runs)) }
         nav aria-label="Older and newer runs" class="pages" {
             @if data.before.is_some() { a href={ "/runs" (query(data, None)) } { "Newest" } }
             @if let Some(older) = data.older { a href={ "/runs" (query(data, Some(older))) } rel="next" { "Older" } }
@@ -68,45 +69,40 @@ fn query(data: &RunsData, before: Option<Timestamp>) -> String {
     if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
 }
 
+const COLUMNS: [Column; 9] = [
+    ("Began", ""),
+    ("Task", ""),
+    ("Epoch", "number"),
+    ("Outcome", ""),
+    ("Grade", ""),
+    ("Freeze window", "number"),
+    ("Took", "number"),
+    ("Size", "number"),
+    ("Asked by", "who"),
+];
+
 /// The runs as a table.
-pub(super) fn table(chrome: &Chrome, runs: &[Run]) -> Markup {
-    html! {
-        @if runs.is_empty() {
-            p class="empty" { "No runs." }
-        } @else {
-            table class="stack" {
-                thead { tr {
-                    th scope="col" { "Began" } th scope="col" { "Task" } th scope="col" { "Outcome" }
-                    th scope="col" { "Grade" } th scope="col" class="number" { "Freeze window" }
-                    th scope="col" class="number" { "Took" } th scope="col" class="number" { "Size" }
-                    th scope="col" { "Asked by" }
-                } }
-                tbody { @for run in runs { (row(chrome, run)) } }
-            }
-        }
+pub(super) fn list(chrome: &Chrome, runs: &[Run]) -> Markup {
+    if runs.is_empty() {
+        return html! { p class="empty" { "No runs." } };
     }
+    table("", &COLUMNS, runs.iter().map(|run| row(chrome, run)))
 }
 
-fn row(chrome: &Chrome, run: &Run) -> Markup {
-    html! {
-        tr {
-            th scope="row" data-label="Began" { a href={ "/runs/" (segment(&run.name)) } { (time(chrome, run.started)) } }
-            td data-label="Task" { (run.task) @if let Some(epoch) = run.epoch { " " span class="dim tight" { "epoch " (epoch) } } }
-            td data-label="Outcome" {
-                (outcome(run.outcome))
-                @if run.problems > 0 { " " span class="dim" { (words::many(run.problems, "problem")) } }
-                @if let Some(why) = &run.failure { " " span class="why" { (why) } }
-            }
-            td data-label="Grade" class=[run.grade.is_none().then_some("none")] { (grade(run.grade)) }
-            td data-label="Freeze window" class={ "number " (none(run.window_us.is_none())) } { (run.window_us.map_or("–".to_owned(), length)) }
-            td data-label="Took" class={ "number " (none(run.ended.is_none())) } { (run.ended.map_or("–".to_owned(), |ended| length(words::run_us(run.started, ended)))) }
-            td data-label="Size" class={ "number " (none(run.bytes == 0)) } { (if run.bytes > 0 { bytes(run.bytes) } else { "–".to_owned() }) }
-            td data-label="Asked by" class="who" { (run.asked_by) @if run.attempt > 1 { " " span class="dim tight" { "(try " (run.attempt) ")" } } }
-        }
-    }
-}
-
-/// The class of a cell that has nothing to say, which a phone leaves out.
-fn none(is_none: bool) -> &'static str {
-    if is_none { "none" } else { "" }
+fn row(chrome: &Chrome, run: &Run) -> Vec<Markup> {
+    vec![
+        html! { a href={ "/runs/" (segment(&run.name)) } { (time(chrome, run.started)) } },
+        html! { (run.task) },
+        or_nothing(run.epoch.map(|epoch| epoch.to_string())),
+        html! {
+            (outcome(run.outcome))
+            @if run.problems > 0 { " " span class="dim tight" { (words::many(run.problems, "problem")) } }
+            @if let Some(why) = &run.failure { " " span class="why" { (why) } }
+        },
+        html! { @if run.grade.is_some() { (grade(run.grade)) } @else { (NOTHING) } },
+        or_nothing(run.window_us.map(length)),
+        or_nothing(run.ended.map(|ended| length(words::run_us(run.started, ended)))),
+        or_nothing((run.bytes > 0).then(|| bytes(run.bytes))),
+        html! { (run.asked_by) @if run.attempt > 1 { " " span class="dim tight" { "(try " (run.attempt) ")" } } },
+    ]
 }

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
 use super::Chrome;
+use super::tables::{Column, table};
 use super::verdict::words as length_words;
 use super::words::{self, distance, time, utc};
 
@@ -71,6 +72,8 @@ fn retention(data: &ScheduleData) -> Markup {
 
 fn one(chrome: &Chrome, number: usize, planned: &Planned) -> Markup {
     let id = format!("schedule-{number}");
+    let columns: &[Column] = &[("In the site's zone", ""), ("In UTC", ""), ("How soon", "")];
+    let row = |at: &Timestamp| vec![time(chrome, *at), utc(*at), html! { (distance(chrome, *at)) }];
     html! {
         section aria-labelledby=(id) {
             h2 id=(id) { (words::capital(&planned.task)) }
@@ -79,19 +82,8 @@ fn one(chrome: &Chrome, number: usize, planned: &Planned) -> Markup {
                 dt { "Time zone" } dd { (planned.zone) }
                 dt { "When missed" } dd { (planned.missed) }
             }
-            @if planned.next.is_empty() { p class="empty" { "Never." } } @else {
-                table class="stack" {
-                    caption { "The next times" }
-                    thead { tr { th scope="col" { "In the site's zone" } th scope="col" { "In UTC" } th scope="col" { "How soon" } } }
-                    tbody { @for at in planned.next.iter().take(10) {
-                        tr {
-                            th scope="row" data-label="In the site's zone" { (time(chrome, *at)) }
-                            td data-label="In UTC" { (utc(*at)) }
-                            td data-label="How soon" { (distance(chrome, *at)) }
-                        }
-                    } }
-                }
-            }
+            @if planned.next.is_empty() { p class="empty" { "Never." } }
+            @else { (table("The next times", columns, planned.next.iter().take(10).map(row))) }
         }
     }
 }

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use stillpoint_model::site_file::Mistake;
 
 use super::Chrome;
+use super::tables::{Column, table};
 use super::words::{self, distance, time};
 
 /// What the page shows.
@@ -46,20 +47,19 @@ pub fn page(chrome: &Chrome, data: &SettingsData) -> Markup {
 }
 
 fn mistakes(mistakes: &[Mistake]) -> Markup {
+    let columns: &[Column] = &[("Line", ""), ("Key", ""), ("What is wrong", ""), ("How to mend it", "")];
+    let row = |it: &Mistake| {
+        vec![
+            html! { (it.line) },
+            html! { code { (it.key_path) } },
+            html! { (it.message) @if !it.text.is_empty() { " " code { (it.text) } } },
+            html! { (it.remedy) },
+        ]
+    };
     html! {
         section aria-labelledby="mistakes" {
             h2 id="mistakes" { (words::many(mistakes.len() as u64, "mistake")) }
-            table class="stack" {
-                thead { tr { th scope="col" { "Line" } th scope="col" { "Key" } th scope="col" { "What is wrong" } th scope="col" { "How to mend it" } } }
-                tbody { @for it in mistakes {
-                    tr {
-                        th scope="row" data-label="Line" { (it.line) }
-                        td data-label="Key" { code { (it.key_path) } }
-                        td data-label="What is wrong" { (it.message) @if !it.text.is_empty() { " " code { (it.text) } } }
-                        td data-label="How to mend it" { (it.remedy) }
-                    }
-                } }
-            }
+            (table("", columns, mistakes.iter().map(row)))
         }
     }
 }

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use stillpoint_history::Run;
 
 use super::Chrome;
+use super::tables::{Column, or_nothing, table};
 use super::words::{self, badge, bytes, count, grade, outcome, segment, time};
 
 /// One version.
@@ -83,32 +84,33 @@ fn one(chrome: &Chrome, number: usize, archive: &ArchiveLine) -> Markup {
             @if let Some(error) = &archive.error { p class="notice bad" { b { "Its versions cannot be shown: " } (error) } }
             @else if archive.versions.is_empty() { p class="empty" { "It has no version." } }
             @else {
-                table class="stack" {
-                    thead { tr { th scope="col" { "Made" } th scope="col" { "Version" } th scope="col" { "State" }
-                        th scope="col" class="number" { "Files" } th scope="col" class="number" { "Size" }
-                        th scope="col" class="number" { "New" } } }
-                    tbody { @for it in &archive.versions { (row(chrome, archive, it)) } }
-                }
+                (table("", COLUMNS, archive.versions.iter().map(|it| row(chrome, archive, it))))
             }
         }
     }
 }
 
-fn row(chrome: &Chrome, archive: &ArchiveLine, it: &VersionLine) -> Markup {
+const COLUMNS: &[Column] = &[
+    ("Made", ""),
+    ("Version", ""),
+    ("State", ""),
+    ("Files", "number"),
+    ("Size", "number"),
+    ("New", "number"),
+];
+
+fn row(chrome: &Chrome, archive: &ArchiveLine, it: &VersionLine) -> Vec<Markup> {
+    let path = format!("/versions/{}/{}", segment(&archive.name), segment(&it.version));
     let short: String = it.version.chars().take(12).collect();
-    html! {
-        tr {
-            th scope="row" data-label="Made" {
-                a href={ "/versions/" (segment(&archive.name)) "/" (segment(&it.version)) } { (time(chrome, it.time)) }
-            }
-            td data-label="Version" { code { (short) } @if let Some(epoch) = it.epoch { span class="dim" { " epoch " (epoch) } } }
-            td data-label="State" {
-                @if it.complete { (badge("good", "✓", "complete")) } @else { (badge("look", "!", "incomplete")) }
-                @if it.held { " " (badge("plain", "‖", "on hold")) }
-            }
-            td data-label="Files" class="number" { (it.files.map_or("–".to_owned(), count)) }
-            td data-label="Size" class="number" { (it.bytes.map_or("–".to_owned(), bytes)) }
-            td data-label="New" class="number" { (it.added_bytes.map_or("–".to_owned(), bytes)) }
-        }
-    }
+    vec![
+        html! { a href=(path) { (time(chrome, it.time)) } },
+        html! { code { (short) } @if let Some(epoch) = it.epoch { span class="dim" { " epoch " (epoch) } } },
+        html! {
+            @if it.complete { (badge("good", "✓", "complete")) } @else { (badge("look", "!", "incomplete")) }
+            @if it.held { " " (badge("plain", "‖", "on hold")) }
+        },
+        or_nothing(it.files.map(count)),
+        or_nothing(it.bytes.map(bytes)),
+        or_nothing(it.added_bytes.map(bytes)),
+    ]
 }
