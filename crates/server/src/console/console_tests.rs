@@ -261,6 +261,7 @@ fn a_reader_sees_nothing_that_a_reader_may_not_do() {
         assert_eq!(html.contains("/postpone\""), wanted, "{role}");
         let html = browse::page(&chrome(Place::Versions, role), &browse("")).into_string();
         let administrator = role == Role::Administrator;
+        assert_eq!(html.contains("/file?path="), administrator, "{role}");
         assert_eq!(html.contains("/restore\""), administrator, "{role}");
         assert_eq!(html.contains("href=\"/people\""), administrator, "{role}");
     }
@@ -426,6 +427,17 @@ fn the_other_pages_show_their_facts() {
             assert!(words.contains(fact), "{name}: {fact:?} is not in {words}");
         }
     }
+}
+
+#[test]
+fn a_list_goes_on_where_it_ended() {
+    let data = runs::RunsData { outcome: Some(Outcome::Failed), ..runs(1, "") };
+    let html = runs::page(&chrome(Place::Runs, Role::Reader), &data).into_string();
+    let all = elements("runs", &html);
+    let older = all.iter().find(|it| it.get("rel") == Some("next")).unwrap().get("href").unwrap();
+    let before = older.split("before=").nth(1).unwrap().replace("%3A", ":");
+    assert!(older.starts_with("/runs?outcome=failed&"), "{older}");
+    assert_eq!(Some(before.parse().unwrap()), data.older);
 }
 
 #[test]

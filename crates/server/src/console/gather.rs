@@ -17,6 +17,8 @@ use super::people::PeopleData;
 use super::run::RunData;
 use super::runs::RunsData;
 use super::site_facts;
+use crate::standing::{Planned, since};
+use crate::timetable::{Timed, step};
 
 /// Verdicts of runs that published a set.
 const PUBLISHED: [Outcome; 2] = [Outcome::Complete, Outcome::Incomplete];
@@ -39,8 +41,7 @@ const STATUS_HOURS: i64 = 24 * 7;
 /// From how many published sets on that an archive lacks they are no more counted one by one.
 const BEHIND_MAX: usize = 30;
 
-/// For the overview of a site. The job under way and the queue are for the caller to add; so is the next run, where a retry comes
-/// before the schedule.
+/// For the overview of a site. The job under way and the queue are for the caller to add.
 ///
 /// # Errors
 ///
@@ -51,10 +52,13 @@ pub fn overview(history: &History, site: &SiteFile, now: Timestamp) -> Result<Ov
         None => None,
     };
     let last_backup = history.last_run(Task::Backup, &PUBLISHED)?;
+    let last_attempt = history.last_run(Task::Backup, &ENDED)?;
+    let backing_up = under_way.as_ref().map(|it| &it.run).filter(|run| run.task == Task::Backup);
+    let next_run = next_backup(history, site, backing_up.or(last_attempt.as_ref()), now)?;
     Ok(OverviewData {
-        last_attempt: history.last_run(Task::Backup, &ENDED)?,
+        last_attempt,
         change_retention: site_facts::change_retention(site),
-        next_run: site_facts::next_backup(site, now),
+        next_run,
         under_way,
         job: None,
         queue: Vec::new(),
@@ -64,6 +68,19 @@ pub fn overview(history: &History, site: &SiteFile, now: Timestamp) -> Result<Ov
         last_backup,
         recent: history.runs(&RunQuery { limit: RUNS_ON_OVERVIEW, ..RunQuery::default() })?,
     })
+}
+
+/// When the backup task begins next: when it is due, or when one that failed is tried again.
+fn next_backup(
+    history: &History,
+    site: &SiteFile,
+    last: Option<&Run>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, HistoryError> {
+    let timed = site.schedule.as_ref().map(Timed::of).unwrap_or_default();
+    let Some(timed) = timed.into_iter().find(|it| it.task == Task::Backup) else { return Ok(None) };
+    let step = step(&timed, last, since(history, &timed, now)?, now);
+    Ok(Planned { step, timed, interval: None }.next())
 }
 
 /// The active alerts, the worst first.
@@ -368,6 +385,13 @@ mod tests {
         let writer = &components.writers[0];
         assert_eq!((writer.step.as_str(), writer.component.as_str()), ("release", "ledger"));
         assert_eq!(writer.error, Some(("freeze".to_owned(), "no answer".to_owned())));
+
+        let planned = SITE.to_owned() + "[schedule]\nzone = \"UTC\"\ncron = \"0 3 1 1 *\"\nretries = 1\n";
+        let planned = stillpoint_model::site_file::parse(&planned).unwrap();
+        let failed = overview(&history, &planned, now).unwrap();
+        let ended = failed.last_attempt.unwrap().ended.unwrap();
+        assert_eq!(failed.next_run, Some(ended + SignedDuration::from_mins(10)), "a failure is tried again");
+        assert_eq!(overview(&history, &site, now).unwrap().next_run, None);
 
         let charts = charts(&history).unwrap();
         let saved: Vec<Option<f64>> = charts.points.iter().map(|point| point.saved).collect();

@@ -63,7 +63,7 @@ fn query(data: &RunsData, before: Option<Timestamp>) -> String {
     let parts = [
         data.task.map(|task| format!("task={task}")),
         data.outcome.map(|outcome| format!("outcome={outcome}")),
-        before.map(|before| format!("before={}", before.as_millisecond())),
+        before.map(|before| format!("before={}", segment(&before.to_string()))),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }

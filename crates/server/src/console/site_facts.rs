@@ -30,11 +30,6 @@ pub fn change_retention(site: &SiteFile) -> SignedDuration {
     said.map_or(CHANGE_RETENTION, |said| SignedDuration::try_from(said).unwrap_or(SignedDuration::MAX))
 }
 
-/// When the next backup is due by the schedule.
-pub fn next_backup(site: &SiteFile, now: Timestamp) -> Option<Timestamp> {
-    site.schedule.as_ref()?.backup()?.next(now).map(|due| due.begin)
-}
-
 /// The schedules. `old_because` says why the site file is not the one in force.
 pub fn schedule(site: &SiteFile, old_because: Option<String>, now: Timestamp) -> ScheduleData {
     let settings = site.schedule.as_ref();
@@ -168,7 +163,6 @@ cron = "0 12 * * 0"
         assert!(backup.words.contains("02:00") && backup.missed.contains("waits"), "{backup:?}");
         assert_eq!(data.change_retention, SignedDuration::from_hours(72));
         assert_eq!(data.longest_gap, Some(SignedDuration::from_hours(25)));
-        assert_eq!(next_backup(&site, now), Some(backup.next[0]));
         assert_eq!(zone(&site).iana_name(), Some("Europe/Berlin"));
     }
 

@@ -6,8 +6,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use serde::Deserialize;
-use stillpoint_history as history;
-use stillpoint_history::{AlertQuery, AuditAction, ChannelState, History, HistoryError};
+use stillpoint_history::{Alert, AlertQuery, AlertState, AuditAction, ChannelState, History, HistoryError};
 use stillpoint_model::site_file::{Channel, SiteFile};
 
 use super::look::{Done, then};
@@ -16,7 +15,7 @@ use crate::access::Caller;
 use crate::alarm;
 use crate::api::extract::Named;
 use crate::api::{clear_with, postpone_until};
-use crate::console::alerts::{self, AlertLine, AlertState, AlertsData, ChannelLine};
+use crate::console::alerts::{self, AlertsData, ChannelLine};
 use crate::console::{Place, site_facts};
 use crate::web::{App, Problem};
 
@@ -36,59 +35,35 @@ pub(super) async fn page(State(app): State<App>, look: Look) -> Result<Response,
 
 fn gather(history: &History, site: &SiteFile) -> Result<AlertsData, HistoryError> {
     let mut alerts = active_lines(history)?;
-    alerts.extend(lines(history, history::AlertState::Postponed, OPEN_MAX)?);
-    alerts.extend(lines(history, history::AlertState::Cleared, CLEARED_MAX)?);
+    alerts.extend(lines(history, AlertState::Postponed, OPEN_MAX)?);
+    alerts.extend(lines(history, AlertState::Cleared, CLEARED_MAX)?);
     let states = history.channels()?;
     let channels = site.channels.iter().map(|channel| channel_line(channel, &states));
     Ok(AlertsData { alerts, channels: channels.collect() })
 }
 
 /// The active alerts, the worst first.
-pub(super) fn active_lines(history: &History) -> Result<Vec<AlertLine>, HistoryError> {
-    lines(history, history::AlertState::Active, OPEN_MAX)
+pub(super) fn active_lines(history: &History) -> Result<Vec<Alert>, HistoryError> {
+    lines(history, AlertState::Active, OPEN_MAX)
 }
 
 fn lines(
     history: &History,
-    state: history::AlertState,
+    state: AlertState,
     limit: usize,
-) -> Result<Vec<AlertLine>, HistoryError> {
+) -> Result<Vec<Alert>, HistoryError> {
     let mut alerts = history.alerts(&AlertQuery { states: vec![state], limit })?;
-    if state != history::AlertState::Cleared {
+    if state != AlertState::Cleared {
         alerts.sort_by_key(|alert| (std::cmp::Reverse(alert.severity), alert.began));
     }
-    Ok(alerts.into_iter().map(line).collect())
-}
-
-fn line(alert: history::Alert) -> AlertLine {
-    AlertLine {
-        id: alert.id,
-        kind: alert.kind,
-        subject: alert.subject,
-        severity: alert.severity.to_string(),
-        state: match alert.state {
-            history::AlertState::Active => AlertState::Active,
-            history::AlertState::Postponed => AlertState::Postponed,
-            history::AlertState::Cleared => AlertState::Cleared,
-        },
-        text: alert.text,
-        remedy: alert.remedy,
-        began: alert.began,
-        changed: alert.changed,
-        occurrences: alert.occurrences,
-        postponed_until: alert.postponed_until,
-        closed_by: alert.closed_by,
-        comment: alert.comment,
-    }
+    Ok(alerts)
 }
 
 fn channel_line(channel: &Channel, states: &[ChannelState]) -> ChannelLine {
-    let state = states.iter().find(|state| state.name == channel.name.as_str());
     ChannelLine {
         name: channel.name.to_string(),
         kind: channel.kind.as_str().to_owned(),
-        last_good: state.and_then(|state| state.last_good),
-        error: state.filter(|state| state.failures > 0).and_then(|state| state.error.clone()),
+        state: states.iter().find(|state| state.name == channel.name.as_str()).cloned(),
     }
 }
 

@@ -4,14 +4,14 @@ use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
 use serde::Deserialize;
-use stillpoint_history::{AuditQuery, AuditRow, Run, Task};
+use stillpoint_history::{AuditQuery, Run, Task};
 use stillpoint_model::Outcome;
 
 use super::Look;
 use super::alerts::active_lines;
 use crate::api::extract::{Asked, Named};
 use crate::blocking::blocking;
-use crate::console::audit::{AuditData, AuditLine};
+use crate::console::audit::AuditData;
 use crate::console::overview::Queued;
 use crate::console::{self, Place, gather, site_facts};
 use crate::queue::{Job, QueueView};
@@ -164,15 +164,7 @@ pub(super) async fn audit(
     let more = rows.len() > AUDIT_PER_PAGE;
     rows.truncate(AUDIT_PER_PAGE);
     let older = rows.last().filter(|_| more).map(|row| row.row);
-    let line = |it: AuditRow| AuditLine {
-        at: it.at,
-        person: it.person,
-        address: it.address,
-        action: it.action,
-        subject: it.subject,
-        result: it.result,
-    };
-    let data = AuditData { lines: rows.into_iter().map(line).collect(), older };
+    let data = AuditData { rows, older };
     let chrome = look.chrome(&app, Place::Audit).await?;
     Ok(look.answer(&app, console::audit::page(&chrome, &data)))
 }

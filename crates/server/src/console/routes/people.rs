@@ -3,14 +3,14 @@
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use stillpoint_history::{Invitation, Person, Role, Token};
+use stillpoint_history::Role;
 
 use super::look::{Done, then};
 use super::{Filled, Look};
 use crate::access::Caller;
 use crate::api::extract::Named;
 use crate::console::Place;
-use crate::console::people::{self, InvitationLine, PeopleData, PersonLine, TokenLine};
+use crate::console::people::{self, PeopleData};
 use crate::web::{App, Problem};
 
 pub(super) async fn page(State(app): State<App>, look: Look) -> Result<Response, Problem> {
@@ -19,28 +19,7 @@ pub(super) async fn page(State(app): State<App>, look: Look) -> Result<Response,
 
 /// The page, with what was just made: it is shown in the answer itself, because no other place may hold it.
 async fn show(app: &App, look: &Look, fresh: Option<(String, String)>) -> Result<Response, Problem> {
-    let person = |it: Person| PersonLine {
-        name: it.name,
-        role: it.role.to_string(),
-        created: it.created,
-        last_seen: it.last_seen,
-    };
-    let invitation =
-        |it: Invitation| InvitationLine { name: it.name, role: it.role.to_string(), expires: it.expires };
-    let token = |it: Token| TokenLine {
-        id: it.id,
-        name: it.name,
-        role: it.role.to_string(),
-        person: it.person,
-        expires: it.expires,
-        last_used: it.last_used,
-    };
-    let data = PeopleData {
-        people: app.access.people().await?.into_iter().map(person).collect(),
-        invitations: app.access.open_links().await?.into_iter().map(invitation).collect(),
-        tokens: app.access.tokens().await?.into_iter().map(token).collect(),
-        fresh,
-    };
+    let data = PeopleData { people: app.access.people().await?, tokens: app.access.tokens().await?, fresh };
     let chrome = look.chrome(app, Place::People).await?;
     Ok(look.answer(app, people::page(&chrome, &data)))
 }
