@@ -437,20 +437,6 @@ impl History {
         Ok(find_invitation(&self.connection(), secret, now)?)
     }
 
-    /// The one-time links that are not used and not over, the one that ends first before the others.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
-    pub fn invitations(&self, now: Timestamp) -> Result<Vec<Invitation>, HistoryError> {
-        let connection = self.connection();
-        let mut statement = connection.prepare_cached(
-            "SELECT role, name, expires FROM invitations WHERE expires > ?1 ORDER BY expires, name",
-        )?;
-        let rows = statement.query_map([now.as_millisecond()], invitation_of)?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
     /// Uses a one-time link: who is named gets its role and this password, whether they are new or not, and their sessions end.
     /// Returns the role, or nothing when the link is used or over. Of two who use it at once one gets nothing.
     ///

@@ -58,16 +58,6 @@ impl Access {
         .await
     }
 
-    /// The one-time links that nobody has used yet, the one that ends first before the others.
-    ///
-    /// # Errors
-    ///
-    /// When the history fails.
-    pub async fn open_links(&self) -> Result<Vec<Invitation>, AccessError> {
-        let now = self.now();
-        self.with_history(move |history| history.invitations(now)).await
-    }
-
     /// What a one-time link gives; nothing when it is used or over.
     ///
     /// # Errors

@@ -117,23 +117,23 @@ const COLUMNS: &[Column] =
 fn row(chrome: &Chrome, data: &BrowseData, base: &str, it: &EntryLine) -> Vec<Markup> {
     let name = shown(&it.name);
     vec![
-            match it.kind {
-                EntryKind::Folder => html! { a href={ (base) "?path=" (data.place(&it.name)) } { (name) "/" } },
-                // Only who may administer may take content out.
-                EntryKind::File if !chrome.may_administer() => html! { (name) },
-                EntryKind::File => {
-                    html! { a href={ (base) "/file?path=" (data.place(&it.name)) } download { (name) } }
-                }
-                EntryKind::Link => {
-                    html! { (name) span class="dim" { " → " (it.target.as_deref().map(shown).unwrap_or_default()) } }
-                }
-                EntryKind::Special => html! { (name) span class="dim" { " (special)" } },
-            },
-            or_nothing((it.kind == EntryKind::File).then(|| bytes(it.bytes))),
-            html! { @match it.modified { Some(at) => (time(chrome, at)), None => (NOTHING) } },
-            html! { code { (it.rights) } },
-            html! { (it.owner) },
-        ]
+        match it.kind {
+            EntryKind::Folder => html! { a href={ (base) "?path=" (data.place(&it.name)) } { (name) "/" } },
+            // Only who may administer may take content out.
+            EntryKind::File if !chrome.may_administer() => html! { (name) },
+            EntryKind::File => {
+                html! { a href={ (base) "/file?path=" (data.place(&it.name)) } download { (name) } }
+            }
+            EntryKind::Link => {
+                html! { (name) span class="dim" { " → " (it.target.as_deref().map(shown).unwrap_or_default()) } }
+            }
+            EntryKind::Special => html! { (name) span class="dim" { " (special)" } },
+        },
+        or_nothing((it.kind == EntryKind::File).then(|| bytes(it.bytes))),
+        html! { @match it.modified { Some(at) => (time(chrome, at)), None => (NOTHING) } },
+        html! { code { (it.rights) } },
+        html! { (it.owner) },
+    ]
 }
 
 fn restore(chrome: &Chrome, data: &BrowseData, base: &str) -> Markup {

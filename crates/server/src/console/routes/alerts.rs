@@ -47,11 +47,7 @@ pub(super) fn active_lines(history: &History) -> Result<Vec<Alert>, HistoryError
     lines(history, AlertState::Active, OPEN_MAX)
 }
 
-fn lines(
-    history: &History,
-    state: AlertState,
-    limit: usize,
-) -> Result<Vec<Alert>, HistoryError> {
+fn lines(history: &History, state: AlertState, limit: usize) -> Result<Vec<Alert>, HistoryError> {
     let mut alerts = history.alerts(&AlertQuery { states: vec![state], limit })?;
     if state != AlertState::Cleared {
         alerts.sort_by_key(|alert| (std::cmp::Reverse(alert.severity), alert.began));

@@ -145,7 +145,7 @@ impl Look {
     fn bare(&self, app: &App, place: Place) -> Chrome {
         let view = app.service.site();
         let site = &view.site.file;
-        let visitor = |it: &Caller| Visitor { name: it.name.clone(), role: it.role.to_string() };
+        let visitor = |it: &Caller| Visitor { name: it.name.clone(), role: it.role };
         Chrome {
             site_code: site.site.code.to_string(),
             site_name: site.site.name.clone(),
