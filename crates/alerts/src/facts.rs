@@ -1,9 +1,9 @@
 //! What the rules look at, and where it comes from.
 
 use jiff::{SignedDuration, Timestamp};
-use stillpoint_history::{ChannelState, History, HistoryError, MessageQuery, Run, Task};
-use stillpoint_model::Outcome;
+use stillpoint_history::{ChannelState, History, HistoryError, MessageQuery, Run, RunQuery, Task};
 use stillpoint_model::status::{MessageId, id};
+use stillpoint_model::{ErrorKind, Outcome};
 
 /// The mark of the history that says since when somebody looks after the site. One that never had a backup has no other age.
 const WATCHED: &str = "watched";
@@ -150,7 +150,11 @@ impl Facts {
 fn runs_of(history: &History, task: Task) -> Result<TaskRuns, HistoryError> {
     let good = [Outcome::Complete, Outcome::Incomplete];
     let last_good = history.last_run(task, &good)?;
-    let last_failed = history.last_run(task, &[Outcome::Failed])?;
+    let failed =
+        RunQuery { task: Some(task), outcomes: vec![Outcome::Failed], limit: 20, ..RunQuery::default() };
+    // One that found another run under way did nothing, and says nothing about the task.
+    let busy = Some(ErrorKind::Busy.exit_code());
+    let last_failed = history.runs(&failed)?.into_iter().find(|run| run.exit_code != busy);
     let last_ended = match (&last_good, last_failed) {
         (Some(good), Some(failed)) if failed.started > good.started => Some(failed),
         (None, failed) => failed,

@@ -6,7 +6,7 @@ use stillpoint_model::site_file::AlertKind;
 pub fn begins(kind: AlertKind) -> &'static str {
     match kind {
         AlertKind::RunFailed => {
-            "The last backup or retention run failed, and no further try of it is planned. Critical for a backup, else a warning."
+            "The last backup or retention run failed, and no further try of it is planned. Critical for a backup; a warning for one that was cancelled, and for retention."
         }
         AlertKind::RunIncomplete => "The last backup was published with problems. A warning.",
         AlertKind::NoSuccess => {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use stillpoint_history::{Run, Task};
-use stillpoint_model::Outcome;
+use stillpoint_model::{ErrorKind, Outcome};
 
 use super::condition;
 use crate::words::{span, utc};
@@ -13,7 +13,8 @@ pub(super) fn backups(facts: &Facts, found: &mut Vec<Condition>) {
     if let Some(run) = &facts.backup.last_ended {
         match run.outcome {
             Some(Outcome::Failed) if !retry_is_planned => {
-                found.push(failed(run, AlertSeverity::Critical));
+                let severity = if was_cancelled(run) { AlertSeverity::Warning } else { AlertSeverity::Critical };
+                found.push(failed(run, severity));
             }
             Some(Outcome::Incomplete) => found.push(of_run(
                 run,
@@ -135,12 +136,17 @@ fn failed(run: &Run, severity: AlertSeverity) -> Condition {
         Task::Retention => ("letting old versions go", run.task),
         task => ("the backup", task),
     };
-    let title = format!("{what} failed");
+    let title = format!("{what} {}", if was_cancelled(run) { "was cancelled" } else { "failed" });
     let tries = if run.attempt > 1 { format!(" in try {}", run.attempt) } else { String::new() };
     let text =
         format!("The {task} run of {} (run {}) failed{tries}: {}.", utc(run.started), run.name, why(run));
     let found = condition(AlertKind::RunFailed, severity, ended(run), title, text);
     Condition { subject: task.to_string(), ..of_run(run, found) }
+}
+
+/// Somebody, or the end of the service, wanted it so.
+fn was_cancelled(run: &Run) -> bool {
+    run.exit_code == Some(ErrorKind::Cancelled.exit_code())
 }
 
 fn of_run(run: &Run, condition: Condition) -> Condition {

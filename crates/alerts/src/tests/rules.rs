@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use stillpoint_history::{ChannelState, History, Run, Task};
-use stillpoint_model::Outcome;
+use stillpoint_model::{ErrorKind, Outcome};
 
 use super::{at, history, hours, run};
 use crate::{AlertKind, AlertSeverity, ArchiveFacts, Expected, Facts, Room, TaskRuns, Trouble, conditions};
@@ -61,6 +61,14 @@ const TABLE: &[(&str, Change, Found)] = &[
         "a backup failed",
         |facts| backup(facts, run(Task::Backup, at(3), Outcome::Failed)),
         &[("run-failed", "backup", Critical)],
+    ),
+    (
+        "a backup was cancelled",
+        |facts| {
+            let exit_code = Some(ErrorKind::Cancelled.exit_code());
+            backup(facts, Run { exit_code, ..run(Task::Backup, at(3), Outcome::Failed) });
+        },
+        &[("run-failed", "backup", Warning)],
     ),
     (
         "it is tried again soon",
@@ -285,7 +293,7 @@ fn facts_come_from_the_history() {
     use stillpoint_model::{EpochNumber, Event, Monitor, NoMonitor};
 
     let (_folder, history) = history();
-    let record = |name: &str, task: Task, outcome: Outcome| {
+    let record = |name: &str, task: Task, outcome: Outcome, exit_code: u8| {
         let asked = Asked { task, by: "schedule".into(), attempt: 1 };
         let recorder = Recorder::begin(history.path(), name, &asked, Arc::new(NoMonitor)).unwrap();
         if task == Task::Backup && outcome == Outcome::Complete {
@@ -302,7 +310,7 @@ fn facts_come_from_the_history() {
         recorder.emit(Event::Status(StatusMessage::new(id::SITE_NOT_THAWED, None, inserts, now)));
         recorder.end(Ending {
             outcome,
-            exit_code: 0,
+            exit_code,
             failure: None,
             hook_failure: None,
             grade: None,
@@ -311,9 +319,10 @@ fn facts_come_from_the_history() {
             room: Some((5, 100)),
         });
     };
-    record("one", Task::Backup, Outcome::Complete);
-    record("two", Task::Backup, Outcome::Failed);
-    record("three", Task::Verify, Outcome::Incomplete);
+    record("one", Task::Backup, Outcome::Complete, 0);
+    record("two", Task::Backup, Outcome::Failed, 1);
+    record("in the way of another", Task::Backup, Outcome::Failed, ErrorKind::Busy.exit_code());
+    record("three", Task::Verify, Outcome::Incomplete, 3);
     history.channel_did("mail", Some("no route"), at(0)).unwrap();
     let expected = Expected { archives: vec!["vault".into(), "other".into()], ..Expected::default() };
     let facts = Facts::gather(&history, expected, jiff::Timestamp::now()).unwrap();
