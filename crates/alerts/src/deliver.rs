@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use stillpoint_history::{Alert, Delivery, History, HistoryError, NoticeKind};
+use stillpoint_history::{Alert, AlertQuery, AlertState, Delivery, History, HistoryError, NoticeKind};
 
 use crate::channel::{Channel, ChannelError, DEADLINE, Ping, Signal};
 use crate::notice::{Message, Place, test_alert};
@@ -17,6 +17,12 @@ const PAUSE: SignedDuration = SignedDuration::from_mins(1);
 
 /// The longest time between two tries. It is tried until it works, or until its channel or alert is no longer there.
 const PAUSE_MAX: SignedDuration = SignedDuration::from_hours(1);
+
+/// How often a channel that forgets is told again what is active: Alertmanager keeps no alerts over its own restart.
+const RENEW_EVERY: SignedDuration = SignedDuration::from_mins(5);
+
+/// How many alerts it is told again at most.
+const RENEWED_MAX: usize = 1000;
 
 /// What became of one thing that was told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -79,10 +85,43 @@ async fn one_channel(
         write_down(history, &delivery, result.as_ref().err(), now).await?;
         told.push(outcome(channel, &delivery, &alert, result));
         if told.last().is_some_and(|it| it.error.is_some()) {
-            break;
+            return Ok(told);
         }
     }
+    if channel.forgets() {
+        told.extend(renew(history, channel, place, now, deadline).await?);
+    }
     Ok(told)
+}
+
+/// Tells all that is active again when nothing was told, or tried, for a while.
+async fn renew(
+    history: &Arc<History>,
+    channel: &Channel,
+    place: &Place,
+    now: Timestamp,
+    deadline: Duration,
+) -> Result<Vec<Told>, HistoryError> {
+    let name = channel.name.clone();
+    let (states, active) = with(history, move |history| {
+        let query = AlertQuery { states: vec![AlertState::Active], limit: RENEWED_MAX };
+        Ok((history.channels()?, history.alerts(&query)?))
+    })
+    .await?;
+    let last = states.iter().find(|it| it.name == name).and_then(|it| it.last_good.max(it.last_failed));
+    if last.is_some_and(|last| now.duration_since(last).abs() < RENEW_EVERY) {
+        return Ok(Vec::new());
+    }
+    let messages: Vec<Message<'_>> = active
+        .iter()
+        .filter(|alert| channel.listener().hears(alert))
+        .map(|alert| Message { place, kind: NoticeKind::Reminder, alert, now })
+        .collect();
+    if messages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let result = channel.renew(&messages, deadline).await;
+    record(history, vec![(name, result)], now).await
 }
 
 async fn write_down(

@@ -31,6 +31,15 @@ pub struct Listener {
     pub least: Option<AlertSeverity>,
 }
 
+impl Listener {
+    /// Whether it is told of an alert.
+    pub(crate) fn hears(&self, alert: &Alert) -> bool {
+        // A channel is not told that it does not work.
+        let is_own = alert.kind == AlertKind::ChannelFailed.as_str() && alert.subject == self.name;
+        !is_own && self.least.is_some_and(|least| alert.severity >= least)
+    }
+}
+
 /// Something that was to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
@@ -141,13 +150,8 @@ impl Settling<'_> {
     fn tell(&mut self, id: i64, kind: NoticeKind) -> Result<(), HistoryError> {
         self.book.speak(id, self.now)?;
         if let Some(alert) = self.book.alert(id)? {
-            for listener in &self.policy.listeners {
-                // A channel is not told that it does not work.
-                let is_own =
-                    alert.kind == AlertKind::ChannelFailed.as_str() && alert.subject == listener.name;
-                if !is_own && listener.least.is_some_and(|least| alert.severity >= least) {
-                    self.book.tell(id, &listener.name, kind, self.now)?;
-                }
+            for listener in self.policy.listeners.iter().filter(|listener| listener.hears(&alert)) {
+                self.book.tell(id, &listener.name, kind, self.now)?;
             }
         }
         self.note(id, kind)

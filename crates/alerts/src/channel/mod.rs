@@ -81,10 +81,28 @@ impl Channel {
                 ChannelSettings::Sendmail(sendmail) => sendmail.tell(message).await,
                 ChannelSettings::Webhook(web) => web::webhook(web, message).await,
                 ChannelSettings::Ntfy(web) => web::ntfy(web, message).await,
-                ChannelSettings::Alertmanager(web) => web::alertmanager(web, message).await,
+                ChannelSettings::Alertmanager(web) => web::alertmanager(web, &[*message]).await,
                 ChannelSettings::Program(program) => program.tell(message).await,
             }
         };
+        within(deadline, telling).await.map_err(|trouble| trouble.of(&self.name, self.settings.way()))
+    }
+}
+
+impl Channel {
+    /// Whether the other side forgets alerts that it is not told again and again.
+    pub(crate) fn forgets(&self) -> bool {
+        matches!(self.settings, ChannelSettings::Alertmanager(_))
+    }
+
+    /// Tells all that is active again, to one that [forgets](Self::forgets).
+    pub(crate) async fn renew(
+        &self,
+        messages: &[Message<'_>],
+        deadline: Duration,
+    ) -> Result<(), ChannelError> {
+        let ChannelSettings::Alertmanager(web) = &self.settings else { return Ok(()) };
+        let telling = web::alertmanager(web, messages);
         within(deadline, telling).await.map_err(|trouble| trouble.of(&self.name, self.settings.way()))
     }
 }

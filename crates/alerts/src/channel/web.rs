@@ -53,12 +53,13 @@ fn in_header(line: &str) -> String {
     }
 }
 
-/// The alert as Alertmanager knows it.
-pub(super) async fn alertmanager(web: &Web, message: &Message<'_>) -> Result<(), Trouble> {
-    web.post(json_post(&["api", "v2", "alerts"], "Bearer ", &alertmanager_body(message))).await
+/// The alerts as Alertmanager knows them.
+pub(super) async fn alertmanager(web: &Web, messages: &[Message<'_>]) -> Result<(), Trouble> {
+    let entries = messages.iter().flat_map(entries).collect();
+    web.post(json_post(&["api", "v2", "alerts"], "Bearer ", &Value::Array(entries))).await
 }
 
-fn alertmanager_body(message: &Message<'_>) -> Value {
+fn entries(message: &Message<'_>) -> Vec<Value> {
     let alert = message.alert;
     let ends = message.end().unwrap_or_else(|| ends_unless_renewed(message));
     let mut entries = vec![entry(message, alert.severity, ends)];
@@ -66,7 +67,7 @@ fn alertmanager_body(message: &Message<'_>) -> Value {
     for lower in AlertSeverity::ALL.into_iter().filter(|severity| *severity < alert.severity) {
         entries.push(entry(message, lower, message.now.max(alert.began)));
     }
-    Value::Array(entries)
+    entries
 }
 
 fn entry(message: &Message<'_>, severity: AlertSeverity, ends: Timestamp) -> Value {
@@ -137,7 +138,7 @@ mod tests {
             ..test_alert(Timestamp::UNIX_EPOCH)
         };
         let body = |alert: &Alert| {
-            alertmanager_body(&Message { place: &place, kind: NoticeKind::Begun, alert, now })
+            Value::Array(entries(&Message { place: &place, kind: NoticeKind::Begun, alert, now }))
         };
         let active = body(&alert);
         assert_eq!(active[0]["labels"]["alertname"], "StillpointArchiveBehind");

@@ -214,3 +214,37 @@ async fn a_test_goes_through_every_channel_and_says_how_each_does() {
     assert!(history.alerts(&AlertQuery::default()).unwrap().is_empty(), "a test is no alert");
     assert!(NoticeKind::ALL.contains(&NoticeKind::Test));
 }
+
+#[tokio::test]
+async fn alertmanager_is_told_again_every_five_minutes_what_is_active() {
+    let (_folder, history) = history();
+    let server = Server::new(GOOD).await;
+    let web = Web { url: Secret::known(server.url.as_str()), authorization: None, ca: None };
+    let settings = ChannelSettings::Alertmanager(web);
+    let channels = [Channel { name: "prometheus".into(), least: AlertSeverity::Warning, settings }];
+    let info = Condition { kind: AlertKind::SiteReconciled, severity: AlertSeverity::Info, ..failed() };
+    let hook = Condition { kind: AlertKind::HookFailed, severity: AlertSeverity::Warning, ..failed() };
+    settle(&history, &[failed(), info, hook], &policy(&channels), minutes(0)).unwrap();
+    let told = async |minute| deliver(&history, &channels, &place(), minutes(minute)).await.unwrap();
+    assert_eq!(told(0).await.len(), 2);
+    assert_eq!((told(1).await.len(), told(4).await.len()), (0, 0));
+    assert_eq!(told(5).await.len(), 1);
+    let names = |body: &str| -> Vec<String> {
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        let labels = body.as_array().unwrap().iter().map(|it| &it["labels"]);
+        labels.map(|it| format!("{} {}", it["alertname"], it["severity"]).replace('"', "")).collect()
+    };
+    let mut renewed = names(&server.requests()[2].body);
+    renewed.retain(|name| !name.ends_with("info"));
+    let expected =
+        ["StillpointHookFailed warning", "StillpointRunFailed critical", "StillpointRunFailed warning"];
+    assert_eq!(renewed, expected);
+    server.answer_from_now_on(Answer::Status(500, ""));
+    assert!(told(10).await[0].error.is_some());
+    assert_eq!(told(11).await, [], "a failure is no reason to ask more often");
+    assert_eq!(history.channels().unwrap()[0].failures, 1);
+    server.answer_from_now_on(GOOD);
+    settle(&history, &[], &policy(&channels), minutes(12)).unwrap();
+    assert_eq!(told(12).await.len(), 2);
+    assert_eq!((told(20).await.len(), server.requests().len()), (0, 6), "nothing is active");
+}
