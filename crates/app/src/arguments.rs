@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use stillpoint_model::ComponentName;
+use stillpoint_site::{LoadedSite, SiteError};
 
 use crate::archive_arguments::ArchiveArguments;
 use crate::service_arguments::{AlertVerb, ConsoleVerb, LauncherArguments, ServeArguments, StatusArguments};
@@ -89,6 +90,9 @@ pub struct Common {
         default_value = "/etc/stillpoint/site.toml"
     )]
     pub config: PathBuf,
+    /// What the site file said when it was last valid: in force until it is valid again (the service passes it)
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
+    pub config_copy: Option<PathBuf>,
     /// Where the state of runs is kept [default: /var/lib/stillpoint, or the user's state folder]
     #[arg(long, global = true, env = "STILLPOINT_STATE_DIR", hide_env_values = true)]
     pub state_dir: Option<PathBuf>,
@@ -101,6 +105,16 @@ pub struct Common {
     /// Print nothing but errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
+}
+
+impl Common {
+    /// The site file.
+    pub fn site(&self) -> Result<LoadedSite, SiteError> {
+        match &self.config_copy {
+            Some(copy) => stillpoint_site::load_copy(&self.config, copy),
+            None => stillpoint_site::load(&self.config),
+        }
+    }
 }
 
 /// The verbs.

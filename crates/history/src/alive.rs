@@ -19,15 +19,18 @@ pub(crate) struct Alive {
     last_progress: Option<Instant>,
 }
 
-fn path_of(history: &Path, run: &str) -> PathBuf {
-    history.with_extension(format!("{run}.live"))
+/// Nothing for what is no name of a run: whoever asks may have it from somebody else.
+fn path_of(history: &Path, run: &str) -> Option<PathBuf> {
+    let is_name = !run.is_empty() && run.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    is_name.then(|| history.with_extension(format!("{run}.live")))
 }
 
 impl Alive {
     /// Says that the run is under way.
     pub fn begin(history: &Path, run: &str) -> std::io::Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
-        let path = path_of(history, run);
+        let path = path_of(history, run)
+            .ok_or_else(|| std::io::Error::other(format!("{run:?} is no name of a run")))?;
         let mut held = File::options().write(true).create_new(true).mode(0o640).open(&path)?;
         flock(&held, FlockOperation::NonBlockingLockExclusive)?;
         crate::store::give_to_owner_of_folder(&path);
@@ -55,7 +58,7 @@ impl Drop for Alive {
 
 /// The process that does this run now, if one does. A file that nobody holds is what a dead process left, and is removed.
 pub fn under_way(history: &Path, run: &str) -> Option<u32> {
-    let path = path_of(history, run);
+    let path = path_of(history, run)?;
     let mut file = File::open(&path).ok()?;
     if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
         let _ = std::fs::remove_file(&path);
@@ -79,7 +82,7 @@ pub struct Follower {
 impl Follower {
     /// Begins with the first event of the run. `None` when it is not under way.
     pub fn open(history: &Path, run: &str) -> Option<Self> {
-        let file = File::open(path_of(history, run)).ok()?;
+        let file = File::open(path_of(history, run)?).ok()?;
         Some(Self { file, at: 0, rest: Vec::new() })
     }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 use stillpoint_history::{History, Run};
-use stillpoint_model::SiteCode;
 use tokio::sync::{Notify, watch};
 
 use crate::launcher::{Exit, LaunchError, Launcher, Order};
@@ -188,7 +187,6 @@ impl Queue {
         id: u64,
         launcher: &Launcher,
         history: &Arc<History>,
-        site: &SiteCode,
     ) -> Result<(), LaunchError> {
         if self.remove(id) {
             return Ok(());
@@ -200,7 +198,7 @@ impl Queue {
                 return Err(LaunchError::text(format!("there is no job {id} in the queue")));
             };
             if let Some(run) = run_of(history, &job).await {
-                return launcher.cancel(site, &run.name).await;
+                return launcher.cancel(&run.name).await;
             }
             if begun.elapsed() > NAME_LIMIT {
                 return Err(LaunchError::text("its run has not begun; try again"));

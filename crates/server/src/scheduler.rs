@@ -51,12 +51,15 @@ async fn let_go(service: &Service, now: Timestamp) {
     loop {
         match service.with_history(move |history| history.let_go(before)).await {
             Ok(true) => tokio::time::sleep(Duration::from_millis(50)).await,
-            Ok(false) => return,
+            Ok(false) => break,
             Err(error) => {
                 tracing::warn!("old history could not be let go: {error}");
                 return;
             }
         }
+    }
+    if let Err(error) = service.with_history(move |history| history.let_alerts_go(before)).await {
+        tracing::warn!("old alerts could not be let go: {error}");
     }
 }
 

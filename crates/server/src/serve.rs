@@ -81,6 +81,7 @@ async fn run(options: &ServeOptions, announce: &dyn Fn(&Announcement)) -> Result
             program: options.program.clone(),
             config: options.config.clone(),
             state_root: options.state_root.clone(),
+            site: stillpoint_site::load(&options.config)?.file.site.code,
         })),
     };
     let service = Service::open(&options.config, &options.state_root, launcher)?;
@@ -89,6 +90,7 @@ async fn run(options: &ServeOptions, announce: &dyn Fn(&Announcement)) -> Result
     let (stop_web, stopping) = watch::channel(false);
     let (listener, app) = open_console(&service, stopping.clone()).await?;
     let tls = listener.tls();
+    remember(&service).await;
     let mut signals = Signals::take()?;
     announce(&announcement(&listener, &app).await?);
     let web = tokio::spawn(listener.serve(router(&app), stopping));
@@ -99,6 +101,7 @@ async fn run(options: &ServeOptions, announce: &dyn Fn(&Announcement)) -> Result
         tokio::spawn(follow_runs(service.history.clone(), service.live.clone())),
         tokio::spawn(tell_queue(service.clone())),
         tokio::spawn(watch_site_file(service.clone())),
+        tokio::spawn(remember_site_file(service.clone())),
         tokio::spawn(scheduler::run(service.clone())),
         tokio::spawn(watchdog()),
     ];
@@ -167,7 +170,7 @@ async fn tell_queue(service: Service) {
 
 /// The site file is read again when it is another one: by its content, because editors and tools replace files in many ways.
 async fn watch_site_file(service: Service) {
-    let mut last = tokio::fs::read(service.config()).await.ok();
+    let mut last = Some(service.site().site.text.as_bytes().to_vec());
     loop {
         tokio::time::sleep(SITE_FILE_EVERY).await;
         let now = tokio::fs::read(service.config()).await.ok();
@@ -176,6 +179,22 @@ async fn watch_site_file(service: Service) {
             let service = service.clone();
             let _ = tokio::task::spawn_blocking(move || service.reload()).await;
         }
+    }
+}
+
+/// Whoever starts tasks keeps what is in force, for the time when an edit is not valid.
+async fn remember_site_file(service: Service) {
+    let mut changes = service.site_changes();
+    while changes.changed().await.is_ok() {
+        if service.site().mistakes.is_none() {
+            remember(&service).await;
+        }
+    }
+}
+
+async fn remember(service: &Service) {
+    if let Err(error) = service.launcher.remember().await {
+        tracing::warn!("{error}");
     }
 }
 

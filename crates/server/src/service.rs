@@ -143,7 +143,7 @@ impl Service {
     ///
     /// When there is none, or its run cannot be told to end.
     pub async fn cancel(&self, job: u64) -> Result<(), LaunchError> {
-        self.queue.cancel(job, &self.launcher, &self.history, &self.code()).await
+        self.queue.cancel(job, &self.launcher, &self.history).await
     }
 
     /// Keeps a status message of the service itself, and logs it.

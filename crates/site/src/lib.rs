@@ -17,5 +17,5 @@ pub use backup::{
     destination_folder, reconcile_site,
 };
 pub use error::SiteError;
-pub use load::{LoadedSite, SiteCheck, check, load};
+pub use load::{LoadedSite, SiteCheck, check, load, load_copy};
 pub use recover::{PlannedComponent, RecoverOptions, RecoverPlan, RecoverReport, recover, recover_plan};

@@ -19,7 +19,7 @@ const INCOMPLETE: u8 = 3;
 
 /// `stillpoint backup`.
 pub fn backup(common: &Common, own: &BackupArguments, hook: Arc<dyn ActHook>) -> Answer {
-    let site = stillpoint_site::load(&common.config)?;
+    let site = common.site()?;
     if own.dry_run {
         let rehearsal = stillpoint_site::backup_plan(&site)?;
         return print_plan(common, &rehearsal);
@@ -136,7 +136,7 @@ fn print_plan(common: &Common, plan: &stillpoint_site::BackupPlan) -> Answer {
 
 /// `stillpoint reconcile`.
 pub fn reconcile(common: &Common, own: &ReconcileArguments) -> Answer {
-    let site = stillpoint_site::load(&common.config)?;
+    let site = common.site()?;
     let report = stillpoint_site::reconcile_site(&site, &state_root(common)?, own.forget.map(Ticket))?;
     if common.json {
         let object = serde_json::json!({

@@ -52,7 +52,12 @@ fn announce(common: &Common, told: &Announcement) {
 pub fn launcher(common: &Common, own: &LauncherArguments) -> Answer {
     let site = stillpoint_site::load(&common.config)?;
     let user = user_id(&own.user)?;
-    let tools = Tools { program: own_program()?, config: site.path.clone(), state_root: state_root(common)? };
+    let tools = Tools {
+        program: own_program()?,
+        config: site.path.clone(),
+        state_root: state_root(common)?,
+        site: site.file.site.code.clone(),
+    };
     let listener = match &own.socket {
         Some(path) => bind(path)?,
         None => passed_by_systemd()?,
@@ -64,7 +69,7 @@ pub fn launcher(common: &Common, own: &LauncherArguments) -> Answer {
     runtime.block_on(async {
         let listener = tokio::net::UnixListener::from_std(listener).map_err(broken)?;
         let reach = Reach { users: vec![user] };
-        listen(listener, Arc::new(tools), site.file.site.code.clone(), reach).await.map_err(broken)
+        listen(listener, Arc::new(tools), reach).await.map_err(broken)
     })?;
     Ok(0)
 }

@@ -19,7 +19,7 @@ pub fn verify(common: &Common, own: &VerifyArguments) -> Answer {
     if let Some(set) = &own.set {
         return verify_set(common, set, &monitor(common), &cancel);
     }
-    let site = stillpoint_site::load(&common.config)?;
+    let site = common.site()?;
     let record = Record::begin(common, &site, &new_run(), Task::Verify, monitor(common))?;
     let folder = stillpoint_site::destination_folder(&site);
     let set = folder.map_or(Ok(0), |folder| verify_set(common, &folder, &record.monitor(), &cancel));
@@ -153,7 +153,7 @@ fn listed(set: &SetSummary) -> serde_json::Value {
 }
 
 fn destination(common: &Common) -> Result<PathBuf, SiteError> {
-    let site = stillpoint_site::load(&common.config)?;
+    let site = common.site()?;
     stillpoint_site::destination_folder(&site)
         .ok_or_else(|| SiteError::new(ErrorKind::Config, "the site file names no destination"))
 }

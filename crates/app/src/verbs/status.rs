@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use stillpoint_alerts::{AlertSeverity, Condition};
 use stillpoint_history::{History, Run, Task};
-use stillpoint_model::{Bytes, ErrorKind, plain};
+use stillpoint_model::{Bytes, ErrorKind, SiteCode, plain};
 use stillpoint_server::standing::Standing;
 use stillpoint_server::{history_at, metrics};
 use stillpoint_site::{LoadedSite, SiteError};
@@ -53,10 +53,10 @@ fn worst(standing: &Standing) -> u8 {
     }
 }
 
-pub(super) fn standing(common: &Common) -> Result<(LoadedSite, Standing), SiteError> {
-    let site = stillpoint_site::load(&common.config)?;
+fn standing(common: &Common) -> Result<(LoadedSite, Standing), SiteError> {
+    let (site, mistakes) = site_in_force(common)?;
     let history = history_at(&site, &state_root(common)?)?;
-    let standing = Standing::of(&site.file, &history, None, Timestamp::now()).map_err(failed)?;
+    let standing = Standing::of(&site.file, &history, mistakes, Timestamp::now()).map_err(failed)?;
     Ok((site, standing))
 }
 
@@ -213,9 +213,31 @@ fn print_run(what: &str, run: Option<&Run>, standing: &Standing) {
     println!("  {what:<13} {outcome}, {ago} ago{grade}{window}{size}");
 }
 
+/// The site, and what is wrong with its file. While it is not valid, what it said before is in force, as in the service: who looks
+/// how the site stands must not have to mend the file first.
+fn site_in_force(common: &Common) -> Result<(LoadedSite, Option<String>), SiteError> {
+    let mistakes = match common.site() {
+        Ok(site) => return Ok((site, None)),
+        Err(mistakes) => mistakes,
+    };
+    let text = std::fs::read_to_string(&common.config).unwrap_or_default();
+    let Some(code) = code_in(&text) else { return Err(mistakes) };
+    let copy = state_root(common)?.join(code.as_str()).join("site.toml");
+    match stillpoint_site::load_copy(&common.config, &copy) {
+        Ok(site) => Ok((site, Some(mistakes.text))),
+        Err(_) => Err(mistakes),
+    }
+}
+
+/// The site code in a text that may be anything else than a site file.
+fn code_in(text: &str) -> Option<SiteCode> {
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("code"))?;
+    line.split('"').nth(1)?.parse().ok()
+}
+
 /// The history of the site, for verbs that only look.
 pub(super) fn history(common: &Common) -> Result<(LoadedSite, History), SiteError> {
-    let site = stillpoint_site::load(&common.config)?;
+    let (site, _) = site_in_force(common)?;
     let history = history_at(&site, &state_root(common)?)?;
     Ok((site, history))
 }

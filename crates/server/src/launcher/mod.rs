@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use stillpoint_history::under_way;
-use stillpoint_model::SiteCode;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
@@ -102,14 +101,29 @@ impl Launcher {
         Ok(receiver)
     }
 
+    /// Says that the site file was taken up, so that it stays in force while an edit is not valid.
+    ///
+    /// # Errors
+    ///
+    /// When the launcher does not answer.
+    pub async fn remember(&self) -> Result<(), LaunchError> {
+        match self {
+            Launcher::Own(tools) => {
+                tools.remember();
+                Ok(())
+            }
+            Launcher::Socket(path) => socket::run(path, &order::Request::Remember).await.map(drop),
+        }
+    }
+
     /// Tells a run that is under way to end.
     ///
     /// # Errors
     ///
     /// When there is none with that name, or it belongs to somebody whose processes we may not end.
-    pub async fn cancel(&self, site: &SiteCode, run: &str) -> Result<(), LaunchError> {
+    pub async fn cancel(&self, run: &str) -> Result<(), LaunchError> {
         match self {
-            Launcher::Own(tools) => cancel_run(tools, site, run),
+            Launcher::Own(tools) => cancel_run(tools, run),
             Launcher::Socket(path) => {
                 let end = socket::run(path, &order::Request::Cancel(run.to_owned())).await?;
                 if end.code == Some(0) { Ok(()) } else { Err(LaunchError::text(end.said)) }
@@ -118,8 +132,8 @@ impl Launcher {
     }
 }
 
-fn cancel_run(tools: &Tools, site: &SiteCode, run: &str) -> Result<(), LaunchError> {
-    let history = stillpoint_history::History::path_in(&tools.state_root, site);
+fn cancel_run(tools: &Tools, run: &str) -> Result<(), LaunchError> {
+    let history = stillpoint_history::History::path_in(&tools.state_root, &tools.site);
     match under_way(&history, run) {
         Some(process) => work::cancel(process),
         None => Err(LaunchError::text(format!("no run {run:?} is under way"))),

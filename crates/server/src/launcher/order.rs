@@ -97,6 +97,8 @@ pub(super) enum Request {
     Ask(Question),
     /// End the run with this name.
     Cancel(String),
+    /// The site file was taken up: keep what it says.
+    Remember,
 }
 
 /// A name made of letters, digits and `-` that begins with none: it can be no option and no path.

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stillpoint_model::SiteCode;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
@@ -35,12 +34,7 @@ pub struct Reach {
 /// # Errors
 ///
 /// When the socket fails.
-pub async fn listen(
-    listener: UnixListener,
-    tools: Arc<Tools>,
-    site: SiteCode,
-    reach: Reach,
-) -> std::io::Result<()> {
+pub async fn listen(listener: UnixListener, tools: Arc<Tools>, reach: Reach) -> std::io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         let peer = rustix::net::sockopt::socket_peercred(stream.as_fd());
@@ -49,16 +43,16 @@ pub async fn listen(
             tracing::warn!("a process of user {user:?} asked the launcher and was refused");
             continue;
         }
-        let (tools, site) = (tools.clone(), site.clone());
+        let tools = tools.clone();
         tokio::spawn(async move {
-            if let Err(error) = serve_one(stream, &tools, &site).await {
+            if let Err(error) = serve_one(stream, &tools).await {
                 tracing::debug!("a connection to the launcher ended: {error}");
             }
         });
     }
 }
 
-async fn serve_one(stream: UnixStream, tools: &Tools, site: &SiteCode) -> std::io::Result<()> {
+async fn serve_one(stream: UnixStream, tools: &Tools) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     let mut reader = BufReader::new(reader.take(REQUEST_MAX));
@@ -77,12 +71,16 @@ async fn serve_one(stream: UnixStream, tools: &Tools, site: &SiteCode) -> std::i
             Err(error) => end(&mut writer, &refused(error.to_string())).await,
         },
         Request::Cancel(run) => {
-            let done = super::cancel_run(tools, site, &run);
+            let done = super::cancel_run(tools, &run);
             let exit = match done {
                 Ok(()) => Exit { code: Some(0), said: String::new() },
                 Err(error) => refused(error.to_string()),
             };
             end(&mut writer, &exit).await
+        }
+        Request::Remember => {
+            tools.remember();
+            end(&mut writer, &Exit { code: Some(0), said: String::new() }).await
         }
         Request::Ask(question) => answer(&mut writer, tools, &question).await,
     }

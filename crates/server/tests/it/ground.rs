@@ -79,7 +79,8 @@ impl Ground {
         let folder = tempfile::tempdir().unwrap();
         let (config, state_root) = (site_file(folder.path()), folder.path().join("state"));
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/programs/stillpoint");
-        let tools = Tools { program, config: config.clone(), state_root: state_root.clone() };
+        let site = "P01".parse().unwrap();
+        let tools = Tools { program, config: config.clone(), state_root: state_root.clone(), site };
         let service = Service::open(&config, &state_root, Launcher::Own(Arc::new(tools))).unwrap();
         let clock = TestClock::new();
         let access = Arc::new(Access::new(service.history.clone(), clock.as_clock()));

@@ -28,7 +28,7 @@ use crate::record::{Record, new_run};
 
 /// `stillpoint archive`.
 pub fn archive(common: &Common, own: &ArchiveArguments) -> Answer {
-    let site = stillpoint_site::load(&common.config)?;
+    let site = common.site()?;
     let record = recorded_as(&own.verb)
         .map(|task| Record::begin(common, &site, &new_run(), task, monitor(common)))
         .transpose()?;
