@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
@@ -36,6 +37,9 @@ pub(super) struct Door {
 
 /// How many streams an HTTP/2 connection may have at once.
 const STREAMS_MAX: u32 = 64;
+
+/// How long a connection that is to end may stay when nothing is under way on it.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The largest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -97,7 +101,7 @@ where
             // A request that came at the last moment is still answered; a client that says nothing gets no more time.
             tokio::select! {
                 ended = connection.as_mut() => ended,
-                () = under_way.idle(limits.head) => return,
+                () = under_way.idle(FAREWELL) => return,
             }
         }
     };
@@ -115,7 +119,7 @@ struct UnderWay {
 
 impl UnderWay {
     /// Returns when nothing was under way for so long.
-    async fn idle(&self, limit: std::time::Duration) {
+    async fn idle(&self, limit: Duration) {
         loop {
             let changed = self.changed.notified();
             if self.count.load(Ordering::SeqCst) > 0 {
@@ -174,12 +178,12 @@ impl HttpBody for Counted {
 /// A stream that fails when its client takes nothing for too long.
 struct Stalling {
     stream: TcpStream,
-    limit: std::time::Duration,
+    limit: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stalling {
-    fn new(stream: TcpStream, limit: std::time::Duration) -> Self {
+    fn new(stream: TcpStream, limit: Duration) -> Self {
         Self { stream, limit, waiting: None }
     }
 

@@ -25,7 +25,8 @@ async fn until_closed(mut stream: impl tokio::io::AsyncRead + Unpin) -> Vec<u8> 
 
 #[tokio::test]
 async fn a_client_that_sends_its_head_letter_by_letter_is_dropped() {
-    let ground = Ground::with(None, impatient()).await;
+    // Only the limit of the head is there to end it.
+    let ground = Ground::with(None, Limits { idle: 10 * LIMIT, ..impatient() }).await;
     let stream = TcpStream::connect(ground.address).await.unwrap();
     let (reading, mut writing) = stream.into_split();
     let dripping = tokio::spawn(async move {
@@ -43,7 +44,7 @@ async fn a_client_that_sends_its_head_letter_by_letter_is_dropped() {
 
 #[tokio::test]
 async fn a_client_that_says_nothing_is_dropped_before_and_after_a_request() {
-    let ground = Ground::with(None, impatient()).await;
+    let ground = Ground::with(None, Limits { head: 10 * LIMIT, ..impatient() }).await;
     assert!(until_closed(TcpStream::connect(ground.address).await.unwrap()).await.is_empty());
     let mut stream = TcpStream::connect(ground.address).await.unwrap();
     stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
