@@ -7,6 +7,7 @@ mod client;
 mod door;
 mod fuzz;
 mod ground;
+mod pages;
 mod roles;
 mod strangers;
 mod tls;
