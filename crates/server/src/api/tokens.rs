@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use stillpoint_history as history;
 use utoipa::ToSchema;
 
@@ -63,7 +63,17 @@ pub(super) struct Making {
     role: Role,
     /// How long it is good, in days.
     #[schema(minimum = 1, maximum = 400)]
+    #[serde(deserialize_with = "whole")]
     days: u16,
+}
+
+/// A whole number, also when it is written as `30.0`: to JSON they are the same.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    let whole = number.as_f64().filter(|it| it.fract() == 0.0 && (0.0..=f64::from(u16::MAX)).contains(it));
+    let wrong = || serde::de::Error::custom(format!("{number} is no number of days"));
+    // In these bounds nothing is cut off.
+    whole.map(|it| it as u16).ok_or_else(wrong)
 }
 
 /// A token that was made.

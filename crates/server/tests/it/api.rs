@@ -64,6 +64,8 @@ async fn what_cannot_be_understood_is_a_problem_that_says_how_to_mend_it() {
         ("POST", "/api/v1/alerts/x/clear", "{}", 404),
         ("POST", "/api/v1/tokens", r#"{"name":"x","role":"reader","days":0}"#, 409),
         ("POST", "/api/v1/tokens", r#"{"name":"","role":"reader","days":1}"#, 409),
+        ("POST", "/api/v1/tokens", r#"{"name":"x","role":"reader","days":1.5}"#, 400),
+        ("POST", "/api/v1/tokens", r#"{"name":"x","role":"reader","days":-1}"#, 400),
         ("POST", "/api/v1/restores", r#"{"archive":"local","version":"latest","folder":"../x"}"#, 400),
         ("POST", "/api/v1/restores", r#"{"archive":"none","version":"latest","folder":"x"}"#, 404),
         ("DELETE", "/api/v1/people/anna", "", 409),
@@ -85,7 +87,7 @@ async fn what_cannot_be_understood_is_a_problem_that_says_how_to_mend_it() {
 #[tokio::test]
 async fn a_token_lives_until_it_is_removed_or_over_or_its_person_may_less() {
     let (ground, token) = ready().await;
-    let body = r#"{"name":"nightly","role":"operator","days":2}"#;
+    let body = r#"{"name":"nightly","role":"operator","days":2.0}"#;
     let made = ground.json("POST", "/api/v1/tokens", &token, body).await;
     assert_eq!(made.status, 201, "{made:?}");
     let (secret, id) =
