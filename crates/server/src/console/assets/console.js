@@ -96,19 +96,38 @@
     });
   }
 
-  const events = new EventSource("/api/v1/events");
-  events.addEventListener("run", (told) => {
-    const event = JSON.parse(told.data);
-    switch (event.event) {
-      case "progress": progressed(event); break;
-      case "phase-started": phaseBegan(event); break;
-      case "begun": case "over": case "run-ended": soon(); break;
-      default: soon(DETAILS_MS);
-    }
+  // A browser allows few connections to one server, and keeps those of pages that were left, in case somebody comes back: a page
+  // that nobody sees listens to nothing, and catches up when it is seen again.
+  let events = null;
+
+  function listen() {
+    if (events) return;
+    events = new EventSource("/api/v1/events");
+    events.addEventListener("run", (told) => {
+      const event = JSON.parse(told.data);
+      switch (event.event) {
+        case "progress": progressed(event); break;
+        case "phase-started": phaseBegan(event); break;
+        case "begun": case "over": case "run-ended": soon(); break;
+        default: soon(DETAILS_MS);
+      }
+    });
+    for (const topic of ["queue", "alert", "lagged"]) events.addEventListener(topic, () => soon());
+    // What was told while nobody listened is on the page.
+    let opened = false;
+    events.addEventListener("open", () => { if (opened) soon(); opened = true; });
+  }
+
+  function listenNoMore() {
+    if (events) events.close();
+    events = null;
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) { listenNoMore(); } else { listen(); soon(); }
   });
-  for (const topic of ["queue", "alert", "lagged"]) events.addEventListener(topic, () => soon());
-  // What was told while nobody listened is on the page.
-  let opened = false;
-  events.addEventListener("open", () => { if (opened) soon(); opened = true; });
+  addEventListener("pagehide", listenNoMore);
+  addEventListener("pageshow", (event) => { if (event.persisted) { listen(); soon(); } });
+  if (!document.hidden) listen();
   setInterval(() => { if (!document.hidden) refresh(); }, AGES_MS);
 })();
