@@ -93,11 +93,11 @@ fn time_line(details: &RunDetails) -> Markup {
         section aria-labelledby="phases" {
             h2 id="phases" { "Phases" }
             (drawing(details, details.run.window_us))
-            @if window > 0 && whole > 0 {
+            @if still > 0 && whole > 0 {
                 p class="dim" {
-                    "Above the whole run, " (length(whole)) "; below the freeze window, " (length(window)) ", "
-                    (format!("{:.0}", (whole as f64 / window as f64).max(1.0))) " times magnified: "
-                    (format!("{:.2}", window as f64 / whole as f64 * 100.0)) " % of the run."
+                    "Above the whole run, " (length(whole)) "; below the phases freeze, snapshot and thaw, " (length(scale)) ", "
+                    (format!("{:.0}", (whole as f64 / scale as f64).max(1.0))) " times magnified. Framed in it is the freeze window: "
+                    (length(window)) ", " (format!("{:.2}", window as f64 / whole as f64 * 100.0)) " % of the run."
                 }
             }
             div class="side" {
@@ -114,7 +114,7 @@ fn time_line(details: &RunDetails) -> Markup {
                 }
                 @if !rows.is_empty() {
                     table class="narrow grow" {
-                        caption { "In the freeze window, " (length(scale)) " wide: components of one level act at the same time" }
+                        caption { "In the magnified part, " (length(scale)) ": components of one level act at the same time" }
                         thead { tr { th scope="col" { "Component" } th scope="col" class="draw" { span class="hidden" { "Place in the window" } }
                             th scope="col" { "Steps" } } }
                         tbody { @for (component, stretches) in &rows {

@@ -64,21 +64,21 @@ pub(super) fn window_steps(details: &RunDetails) -> BTreeMap<String, Vec<Stretch
     rows
 }
 
-/// Both lanes, the window magnified below its place in the run.
+/// Both lanes: the phases of the run, and those in which the site stands still, magnified below their place. The freeze window
+/// is a little shorter than they are together (it ends with the last thaw, the phase with its bookkeeping), and framed.
 pub(super) fn drawing(details: &RunDetails, window_us: Option<u64>) -> Markup {
     let lane = phases(&details.phases);
     let whole = lane.iter().map(|it| it.from_us + it.us).max().unwrap_or(0).max(1);
     let still: Vec<&Stretch> = lane.iter().filter(|it| is_still(&it.name)).collect();
     let from = still.first().map_or(0, |it| it.from_us);
-    let us = window_us.unwrap_or_else(|| still.iter().map(|it| it.us).sum());
+    let inside = still.iter().map(|it| it.us).sum::<u64>().max(window_us.unwrap_or(0)).max(1);
     let x = |at: u64| at as f64 / whole as f64 * WIDTH;
-    let (left, right) = (x(from), x(from + us).min(WIDTH));
-    let inside: u64 = still.iter().map(|it| it.us).sum::<u64>().max(us).max(1);
+    let (left, right) = (x(from), x(from + inside).min(WIDTH));
     html! {
         svg class="lanes" viewBox="0 0 1000 132" preserveAspectRatio="none" role="img"
             aria-label="The phases on a time line; below it the freeze window, magnified. The tables have the same figures." {
             @for it in &lane { (rect(it, x(it.from_us), x(it.us), 0, 40)) }
-            @if us > 0 && !still.is_empty() {
+            @if !still.is_empty() {
                 polygon class="lens" points=(format!("{left:.2},40 {right:.2},40 1000,84 0,84")) {}
                 line class="edge" x1=(format!("{left:.2}")) y1="40" x2="0" y2="84" {}
                 line class="edge" x1=(format!("{right:.2}")) y1="40" x2="1000" y2="84" {}
@@ -87,6 +87,9 @@ pub(super) fn drawing(details: &RunDetails, window_us: Option<u64>) -> Markup {
                 @for it in &still {
                     @let at = (it.from_us - from) as f64 / inside as f64 * WIDTH;
                     (rect(it, at, it.us as f64 / inside as f64 * WIDTH, 84, 48))
+                }
+                @if let Some(window) = window_us {
+                    rect class="window" x="1" y="85" width=(format!("{:.2}", (window as f64 / inside as f64 * WIDTH - 2.0).max(1.0))) height="46" {}
                 }
             }
         }
