@@ -86,7 +86,8 @@
   function progressed(event) {
     each(event, '[data-now="progress"]', (it) => {
       it.hidden = false;
-      const known = event.total_bytes > 0;
+      // What comes on top of what was counted before has no share.
+      const known = event.total_bytes > 0 && event.bytes <= event.total_bytes;
       const share = known ? Math.min(100, event.bytes / event.total_bytes * 100) : 0;
       it.querySelector("svg").toggleAttribute("hidden", !known);
       it.querySelector(".fill").setAttribute("width", share.toFixed(1));

@@ -139,6 +139,10 @@ fn line(entry: Entry, folder: &str) -> Option<EntryLine> {
         "" => path,
         folder => path.strip_prefix(folder)?.strip_prefix('/')?,
     };
+    // An archive lists all that is below a folder; the page shows what is right in it.
+    if name.is_empty() || name.contains('/') {
+        return None;
+    }
     Some(EntryLine {
         name: name.as_bytes().to_vec(),
         kind: match entry.kind.as_str() {
@@ -259,8 +263,14 @@ mod tests {
 
     #[test]
     fn folders_come_first_and_a_long_folder_goes_on_after_a_name() {
-        let all =
-            vec![entry("top/b", "file"), entry("top/z", "dir"), entry("top/a", "file"), entry("top", "dir")];
+        let all = vec![
+            entry("top/b", "file"),
+            entry("top/z", "dir"),
+            entry("top/z/deeper", "file"),
+            entry("top/a", "file"),
+            entry("top", "dir"),
+            entry("topper/x", "file"),
+        ];
         let names = |lines: &[EntryLine]| -> Vec<String> {
             lines.iter().map(|it| String::from_utf8_lossy(&it.name).into_owned()).collect()
         };
