@@ -181,7 +181,7 @@ impl Question {
         match self {
             Question::Versions { archive } => words(&["archive", "-a", archive.as_str(), "list"]),
             Question::Entries { archive, version, path } => {
-                words(&["archive", "-a", archive.as_str(), "ls", "--", version.as_str(), path])
+                words(&["archive", "-a", archive.as_str(), "ls", "--flat", "--", version.as_str(), path])
             }
             Question::File { archive, version, path } => {
                 words(&["archive", "-a", archive.as_str(), "dump", "--", version.as_str(), path])
