@@ -15,6 +15,7 @@ mod recorder;
 mod run;
 mod runs;
 mod store;
+mod tokens;
 
 pub use alert::{Alert, AlertQuery, AlertState, AlertWords, ChannelState, Delivery, NoticeKind};
 pub use alert_book::AlertBook;
@@ -22,8 +23,9 @@ pub use alive::{Follower, under_way};
 pub use audit::{Audit, AuditAction, AuditQuery, AuditRow};
 pub use error::HistoryError;
 pub use messages::{ComponentStatus, Message, MessageQuery};
-pub use people::{Invitation, Person, Role, SecretHash, Session, Token};
+pub use people::{Invitation, Person, Role, SecretHash, Session};
 pub use recorder::{Asked, Ending, Recorder};
 pub use run::{PROBLEMS_KEPT_MAX, Run, RunComponent, RunDetails, RunPhase, RunStep, RunVersion, Task};
 pub use runs::RunQuery;
 pub use store::History;
+pub use tokens::Token;

@@ -23,6 +23,9 @@ CREATE TABLE runs (
     size_bytes INTEGER
 ) STRICT;
 CREATE INDEX runs_by_task ON runs (task, outcome, started);
+CREATE INDEX runs_of_task ON runs (task, started);
+CREATE INDEX runs_last_of_task ON runs (task);
+CREATE INDEX runs_by_outcome ON runs (outcome, started);
 CREATE INDEX runs_by_time ON runs (started);
 CREATE INDEX runs_under_way ON runs (started) WHERE ended IS NULL;
 
