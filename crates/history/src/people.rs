@@ -408,6 +408,7 @@ pub(crate) fn role_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Role> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Token;
 
     fn empty() -> (tempfile::TempDir, History) {
         let folder = tempfile::tempdir().unwrap();
