@@ -142,6 +142,11 @@ impl Chrome {
         self.person.as_ref().is_some_and(|it| it.role >= least)
     }
 
+    /// Whether the page is asked for again when something changes. Not those that have an archive opened each time.
+    fn is_live(&self) -> bool {
+        self.person.is_some() && self.place != Place::Versions
+    }
+
     /// The whole page around its content. The content begins with its own `h1`.
     pub(super) fn frame(&self, title: &str, content: &Markup) -> Markup {
         let theme = (self.theme != Theme::System).then(|| self.theme.as_str());
@@ -157,7 +162,7 @@ impl Chrome {
                     link rel="stylesheet" href=(assets::style());
                     script src=(assets::script()) defer {}
                 }
-                body data-live=[self.person.as_ref().map(|_| "yes")] {
+                body data-live=[self.is_live().then_some("yes")] {
                     a class="skip" href="#content" { "Skip to the content" }
                     (self.header())
                     main id="content" tabindex="-1" {

@@ -114,9 +114,8 @@
       }
     });
     for (const topic of ["queue", "alert", "lagged"]) events.addEventListener(topic, () => soon());
-    // What was told while nobody listened is on the page.
-    let opened = false;
-    events.addEventListener("open", () => { if (opened) soon(); opened = true; });
+    // What was told before anybody listened, or while the connection was away, is on the page that is asked for now.
+    events.addEventListener("open", () => soon());
   }
 
   function listenNoMore() {
@@ -125,10 +124,10 @@
   }
 
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) { listenNoMore(); } else { listen(); soon(); }
+    if (document.hidden) { listenNoMore(); } else { listen(); }
   });
   addEventListener("pagehide", listenNoMore);
-  addEventListener("pageshow", (event) => { if (event.persisted) { listen(); soon(); } });
+  addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
   if (!document.hidden) listen();
   setInterval(() => { if (!document.hidden) refresh(); }, AGES_MS);
 })();
