@@ -58,8 +58,12 @@ async fn let_go(service: &Service, now: Timestamp) {
             }
         }
     }
-    if let Err(error) = service.with_history(move |history| history.let_alerts_go(before)).await {
-        tracing::warn!("old alerts could not be let go: {error}");
+    let rest = service.with_history(move |history| {
+        history.let_alerts_go(before)?;
+        history.let_audit_go(before, now)
+    });
+    if let Err(error) = rest.await {
+        tracing::warn!("old alerts and rows of the audit log could not be let go: {error}");
     }
 }
 

@@ -21,7 +21,9 @@ pub fn verify(common: &Common, own: &VerifyArguments) -> Answer {
     }
     let site = common.site()?;
     let record = Record::begin(common, &site, &new_run(), Task::Verify, monitor(common))?;
-    let folder = stillpoint_site::destination_folder(&site);
+    // Where sets go straight into an archive there is no set in a folder.
+    let folder =
+        stillpoint_site::destination_folder(&site).filter(|_| site.file.destination.staging.is_none());
     let set = folder.map_or(Ok(0), |folder| verify_set(common, &folder, &record.monitor(), &cancel));
     let archives = archive::verify_all(common, site, record.monitor(), cancel);
     let answer = match (set, archives) {
