@@ -321,7 +321,7 @@ fn facts_come_from_the_history() {
     };
     record("one", Task::Backup, Outcome::Complete, 0);
     record("two", Task::Backup, Outcome::Failed, 1);
-    record("in the way of another", Task::Backup, Outcome::Failed, ErrorKind::Busy.exit_code());
+    record("in-the-way-of-another", Task::Backup, Outcome::Failed, ErrorKind::Busy.exit_code());
     record("three", Task::Verify, Outcome::Incomplete, 3);
     history.channel_did("mail", Some("no route"), at(0)).unwrap();
     let expected = Expected { archives: vec!["vault".into(), "other".into()], ..Expected::default() };

@@ -1,6 +1,6 @@
 //! HTTP: one table of routes with the least role of each, and what stands around it: TLS, host names, headers, limits.
 //!
-//! Nothing is served that is not in the table ([`table`]), and no handler runs before [`guard`] has let the caller in.
+//! Nothing is served that is not in the table ([`table`]), and no handler runs before the guard has let the caller in.
 
 mod certificate;
 mod connection;
