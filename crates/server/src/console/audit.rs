@@ -30,8 +30,14 @@ pub fn page(chrome: &Chrome, data: &AuditData) -> Markup {
     chrome.frame("Audit log", &content)
 }
 
-const COLUMNS: &[Column] =
-    &[("When", ""), ("Who", "who"), ("From", ""), ("What", ""), ("To what", "path"), ("Result", "")];
+const COLUMNS: &[Column] = &[
+    ("When", ""),
+    ("Who", "who"),
+    ("From", "tight"),
+    ("What", "tight"),
+    ("To what", "path"),
+    ("Result", ""),
+];
 
 fn row(chrome: &Chrome, it: &AuditRow) -> Vec<Markup> {
     vec![

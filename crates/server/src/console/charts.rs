@@ -84,7 +84,8 @@ pub fn page(chrome: &Chrome, data: &ChartsData) -> Markup {
         @if data.points.is_empty() {
             p class="empty" { "There is nothing to draw before the first run has ended." }
         } @else {
-            p class="dim" { "The last " (words::many(data.points.len() as u64, "run")) " of the backup task, the newest at the right. "
+            p class="dim" { "The last " @if data.points.len() > 1 { (words::count(data.points.len() as u64)) " runs" } @else { "run" }
+                " of the backup task, the newest at the right. "
                 (sign(Outcome::Complete)) "complete, " (sign(Outcome::Incomplete)) "incomplete (hollow), "
                 (sign(Outcome::Failed)) "failed (marked at the top)." }
             div class="charts" { @for series in &SERIES { (chart(chrome, series, &data.points)) } }
