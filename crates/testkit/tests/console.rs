@@ -253,12 +253,13 @@ fn every_page(browser: &Browser, console: &Console, run: &str, version: &str) {
         let screen = browser.script("return window.innerWidth");
         assert!(wide.as_u64() <= screen.as_u64(), "{path} is {wide} wide on a screen of {screen}");
     };
-    for (theme, background) in [("Light", "rgb(255"), ("Dark", "rgb(1")] {
+    for theme in ["Light", "Dark"] {
         browser.go(&console.url);
         browser.press("footer button", theme);
         browser.wait_for("footer button[aria-pressed=\"true\"]", theme);
-        let colour = browser.script("return getComputedStyle(document.body).backgroundColor");
-        println!("{theme}: {colour} {background}");
+        let red = "return parseInt(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])";
+        let red = browser.script(red).as_u64().unwrap();
+        assert!(if theme == "Dark" { red < 64 } else { red > 192 }, "{theme} has a ground of {red}");
         for (name, path) in pages {
             visit(path);
             picture(browser, &format!("{name}-{}", theme.to_lowercase()));
