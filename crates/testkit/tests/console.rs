@@ -82,7 +82,7 @@ fn site_file(top: &Path) -> String {
     let (begin, latest) = ((hours + 12) % 24, (hours + 14) % 24);
     format!(
         "[site]\ncode = \"P01\"\nname = \"Head office\"\n\n[destination]\nfolder = \"{top}/backups\"\n\n\
-         [task]\nkeep_free_percent = 0\n\n\
+         [task]\nkeep_free_percent = 0\n\n[deadlines]\nfreeze = \"2m\"\nwindow = \"4m\"\n\n\
          [schedule]\nzone = \"UTC\"\nwindow = {{ begin = \"{begin:02}:00\", latest = \"{latest:02}:00\" }}\n\n\
          [alerts]\ndestination_free_percent = 0\n\n[console]\nlisten = \"127.0.0.1:0\"\n\n\
          [[component]]\nname = \"app\"\ntype = \"service\"\nquiet = \"command\"\n\
