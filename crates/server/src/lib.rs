@@ -1,7 +1,7 @@
 //! The service: schedule, queue, alerts, console and API over the same facts.
 
 pub mod access;
-pub mod alarm;
+pub mod alerting;
 pub mod api;
 mod blocking;
 pub mod console;

@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::access::{Access, Clock};
-use crate::alarm;
+use crate::alerting;
 use crate::launcher::{Launcher, Tools};
 use crate::live::{Live, follow_runs};
 use crate::scheduler;
@@ -96,8 +96,8 @@ async fn run(options: &ServeOptions, announce: &dyn Fn(&Announcement)) -> Result
     let web = tokio::spawn(listener.serve(router(&app), stopping));
 
     let tasks = [
-        tokio::spawn(alarm::ping_runs(service.clone())),
-        tokio::spawn(alarm::run(service.clone())),
+        tokio::spawn(alerting::ping_runs(service.clone())),
+        tokio::spawn(alerting::run(service.clone())),
         tokio::spawn(follow_runs(service.history.clone(), service.live.clone())),
         tokio::spawn(tell_queue(service.clone())),
         tokio::spawn(watch_site_file(service.clone())),

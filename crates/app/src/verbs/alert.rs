@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use stillpoint_alerts::Told;
 use stillpoint_history::{Alert, AlertQuery, AlertState};
 use stillpoint_model::{ErrorKind, plain};
-use stillpoint_server::{access, alarm};
+use stillpoint_server::{access, alerting};
 use stillpoint_site::SiteError;
 
 use super::Answer;
@@ -89,7 +89,7 @@ fn in_runtime<T>(
 
 fn check(common: &Common) -> Answer {
     let (site, history) = history(common)?;
-    let told = in_runtime(alarm::check(&site.file, &Arc::new(history), None, Timestamp::now()))?;
+    let told = in_runtime(alerting::check(&site.file, &Arc::new(history), None, Timestamp::now()))?;
     Ok(answer(common, &told))
 }
 
@@ -99,7 +99,7 @@ fn test(common: &Common) -> Answer {
         return Err(SiteError::new(ErrorKind::Config, "the site file names no channel")
             .hint("add a [[channel]]; docs/alerts.md has an example of each"));
     }
-    let told = in_runtime(alarm::test(&site.file, &Arc::new(history), None))?;
+    let told = in_runtime(alerting::test(&site.file, &Arc::new(history), None))?;
     Ok(answer(common, &told))
 }
 

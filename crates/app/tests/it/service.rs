@@ -162,7 +162,7 @@ fn a_service_that_is_killed_ends_no_run_and_the_next_one_does_not_do_it_again() 
 }
 
 #[test]
-fn a_run_that_is_killed_is_a_failed_one_is_alarmed_and_is_tried_again() {
+fn a_run_that_is_killed_is_a_failed_one_and_is_tried_again() {
     let site = Site::new();
     let more = "retries = 1\nretry_after = \"1s\"";
     site.write_site_file("", &format!("{}{}", gate(&site), scheduled(SELDOM, more)));

@@ -12,7 +12,7 @@ use stillpoint_model::site_file::{Channel, SiteFile};
 use super::look::{Done, then};
 use super::{Filled, Look};
 use crate::access::Caller;
-use crate::alarm;
+use crate::alerting;
 use crate::api::extract::Named;
 use crate::api::{clear_with, postpone_until};
 use crate::console::alerts::{self, AlertsData, ChannelLine};
@@ -128,7 +128,7 @@ pub(super) async fn test(State(app): State<App>, caller: Caller) -> Result<Respo
         let hint = "write a [[channel]] into the site file";
         return Err(Problem::conflict("the site file has no channel that could be tested", hint));
     }
-    let told = alarm::test(&site.file, &app.service.history, app.service.console_url()).await?;
+    let told = alerting::test(&site.file, &app.service.history, app.service.console_url()).await?;
     for one in &told {
         let result = one.error.as_ref().map_or_else(|| "ok".to_owned(), ToString::to_string);
         app.access.audit(&caller, AuditAction::ChannelTest, &one.channel, &result).await;
