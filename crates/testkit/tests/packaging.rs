@@ -312,6 +312,36 @@ fn behind_the_fence_the_site_file_is_read_the_history_written_and_the_launcher_c
 }
 
 #[test]
+fn a_site_with_the_package_and_a_schedule_is_backed_up_by_the_fenced_service() {
+    let machine = Installed::start();
+    let often = "[schedule]\nzone = \"Europe/Berlin\"\ncalendar = \"*-*-* *:*:0/5\"\n";
+    machine.write("/etc/stillpoint/site.toml", &format!("{SITE}\n{often}"));
+    machine.succeed(&["chown", "root:stillpoint", "/etc/stillpoint/site.toml"]);
+    machine.succeed(&["chmod", "640", "/etc/stillpoint/site.toml"]);
+    machine.succeed(&["systemctl", "enable", "--now", "sleeper.service", "stillpoint.service"]);
+    machine.property_is("stillpoint.service", "ActiveState", "active");
+    // The link for the administrator is in the journal, once.
+    let link = machine.journal("stillpoint.service");
+    assert!(link.contains("http://127.0.0.1:8470/welcome/"), "{link}");
+    let status = wait_for("a backup by the schedule", SOON, || {
+        let told = machine.run(&["stillpoint", "status", "--json"]);
+        let told: serde_json::Value = serde_json::from_str(&told.stdout).ok()?;
+        (told["last_backup"]["outcome"] == "complete").then_some(told)
+    });
+    assert_eq!(status["last_backup"]["asked_by"], "schedule", "{status}");
+    assert!(machine.succeed(&["cat", "/var/backups/backup.log"]).contains("STATMSG: ID=5035"));
+    assert_eq!(machine.property("sleeper.service", "FreezerState"), "running");
+    machine.succeed(&["systemctl", "reload", "stillpoint.service"]);
+    machine.property_is("stillpoint.service", "ActiveState", "active");
+    assert!(machine.succeed(&["stillpoint", "console", "reset-link"]).contains("/welcome/"));
+    machine.succeed(&["systemctl", "stop", "stillpoint.service"]);
+    assert_eq!(machine.property("stillpoint.service", "Result"), "success");
+    assert_eq!(machine.property("stillpoint.service", "ExecMainStatus"), "0");
+    let history = "/var/lib/stillpoint/history/SYS.db";
+    assert_eq!(machine.access(history), "stillpoint:stillpoint 640");
+}
+
+#[test]
 fn the_timer_backs_up_without_a_service_and_a_failure_is_told() {
     let machine = Installed::start();
     machine.write("/etc/stillpoint/site.toml", SITE);
