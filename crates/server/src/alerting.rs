@@ -1,14 +1,16 @@
 //! Looks again and again how the site stands, and tells the channels what a person must know.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use stillpoint_alerts::{Channels, Place, SecretReader, Signal, Told, deliver, ping, settle, test_channels};
 use stillpoint_history::{History, HistoryError, Task};
-use stillpoint_model::site_file::SiteFile;
+use stillpoint_model::site_file::{SecretSource, SiteFile};
 use stillpoint_model::{Cancel, ErrorKind, Outcome};
 use tokio::sync::broadcast::error::RecvError;
+use zeroize::Zeroizing;
 
 use crate::live::Live;
 use crate::service::Service;
@@ -17,22 +19,36 @@ use crate::standing::Standing;
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// How secrets are read: as those of archives.
+/// What descriptors gave: one that is a pipe gives it once.
+static GIVEN: Mutex<BTreeMap<u32, Zeroizing<String>>> = Mutex::new(BTreeMap::new());
+
+/// How secrets are read: as those of archives. What a descriptor gave is kept for the life of the process.
 pub fn secrets() -> SecretReader {
     Arc::new(|source, what| {
-        stillpoint_site::archive::read_secret(source, what, &Cancel::default())
-            .and_then(|secret| {
-                let text = std::str::from_utf8(secret.expose()).map(str::to_owned);
-                text.map(zeroize::Zeroizing::new).map_err(|error| {
-                    let text = format!("{what} is not UTF-8 text");
-                    stillpoint_site::SiteError::new(ErrorKind::Key, text).because(error)
-                })
-            })
-            .map_err(|error| match error.hint {
-                Some(hint) => format!("{} ({hint})", error.text),
-                None => error.text,
-            })
+        let SecretSource::Descriptor(number) = source else { return read(source, what) };
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(secret) = given.get(number) {
+            return Ok(secret.clone());
+        }
+        let secret = read(source, what)?;
+        given.insert(*number, secret.clone());
+        Ok(secret)
     })
+}
+
+fn read(source: &SecretSource, what: &str) -> Result<Zeroizing<String>, String> {
+    stillpoint_site::archive::read_secret(source, what, &Cancel::default())
+        .and_then(|secret| {
+            let text = std::str::from_utf8(secret.expose()).map(str::to_owned);
+            text.map(Zeroizing::new).map_err(|error| {
+                let text = format!("{what} is not UTF-8 text");
+                stillpoint_site::SiteError::new(ErrorKind::Key, text).because(error)
+            })
+        })
+        .map_err(|error| match error.hint {
+            Some(hint) => format!("{} ({hint})", error.text),
+            None => error.text,
+        })
 }
 
 /// Looks once, as `stillpoint alert check` does: settles the alerts and tells the channels. Returns what was told.

@@ -152,9 +152,9 @@ impl Service {
         let message = StatusMessage::new(id, None, inserts, Timestamp::now());
         match message.severity {
             stillpoint_model::status::Severity::Info => {
-                tracing::info!(id = message.id.number(), "{}", message.text)
+                tracing::info!(message_id = message.id.number(), "{}", message.text)
             }
-            _ => tracing::warn!(id = message.id.number(), "{}", message.text),
+            _ => tracing::warn!(message_id = message.id.number(), "{}", message.text),
         }
         if let Err(error) = self.history.tell(&message) {
             tracing::warn!("a message could not be kept: {error}");

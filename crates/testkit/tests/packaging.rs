@@ -323,6 +323,10 @@ fn a_site_with_the_package_and_a_schedule_is_backed_up_by_the_fenced_service() {
     // The link for the administrator is in the journal, once.
     let link = machine.journal("stillpoint.service");
     assert!(link.contains("http://127.0.0.1:8470/welcome/"), "{link}");
+    let fields = ["journalctl", "--no-pager", "--output=json", "--unit=stillpoint.service"];
+    wait_for("the journal has the number of a status message", SOON, || {
+        machine.succeed(&fields).contains("\"STILLPOINT_MESSAGE_ID\":\"5170\"").then_some(())
+    });
     let status = wait_for("a backup by the schedule", SOON, || {
         let told = machine.run(&["stillpoint", "status", "--json"]);
         let told: serde_json::Value = serde_json::from_str(&told.stdout).ok()?;

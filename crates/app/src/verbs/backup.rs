@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stillpoint_coordinator::ActHook;
-use stillpoint_history::Task;
+use stillpoint_coordinator::{ActHook, ReconcileReport};
+use stillpoint_history::{History, Task};
+use stillpoint_model::status::StatusMessage;
 use stillpoint_model::{ErrorKind, Event, Outcome, Ticket};
 use stillpoint_site::{BackupOptions, BackupReport, LoadedSite, SiteError};
 
@@ -134,10 +135,31 @@ fn print_plan(common: &Common, plan: &stillpoint_site::BackupPlan) -> Answer {
     })
 }
 
+/// What was healed is in the history, so that an alert that the site stands still ends.
+fn record_healed(common: &Common, site: &LoadedSite, report: &ReconcileReport) {
+    let mut messages = Vec::new();
+    stillpoint_site::tell_healed(report, &mut |id, inserts: &[&str]| {
+        let inserts = inserts.iter().map(|text| (*text).to_owned()).collect();
+        messages.push(StatusMessage::new(id, None, inserts, jiff::Timestamp::now()));
+    });
+    if messages.is_empty() {
+        return;
+    }
+    let path = state_root(common).map(|root| History::path_in(&root, &site.file.site.code));
+    let kept = path.map_err(|error| error.text).and_then(|path| {
+        let history = History::open(&path).map_err(|error| error.to_string())?;
+        messages.iter().try_for_each(|message| history.tell(message)).map_err(|error| error.to_string())
+    });
+    if let Err(why) = kept {
+        edge::warn(&format!("this is not recorded: {why}"));
+    }
+}
+
 /// `stillpoint reconcile`.
 pub fn reconcile(common: &Common, own: &ReconcileArguments) -> Answer {
     let site = common.site()?;
     let report = stillpoint_site::reconcile_site(&site, &state_root(common)?, own.forget.map(Ticket))?;
+    record_healed(common, &site, &report);
     if common.json {
         let object = serde_json::json!({
             "event": "reconciled", "run": report.run, "healed": report.healed, "failed": report.failed, "left": report.left,
