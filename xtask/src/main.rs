@@ -1,7 +1,9 @@
-//! Work on the repository itself: `cargo xtask ci | prepare | gen | bench | audit | demo`.
+//! Work on the repository itself: `cargo xtask ci | prepare | gen | bench | audit | demo | deb`.
 
 mod audit;
 mod ci;
+mod deb;
+mod notices;
 mod packages;
 mod postgres;
 #[cfg(test)]
@@ -40,6 +42,15 @@ enum Verb {
     Audit,
     /// Run the demo
     Demo,
+    /// Make the Debian package; prints its path
+    Deb {
+        /// Take this program instead of one that is built in release mode
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+        /// The folder to put it into
+        #[arg(long, value_name = "FOLDER", default_value_os_t = top().join("target/debian"))]
+        output: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -50,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Bench { what } => ci::bench(&what),
         Verb::Audit => audit::audit(),
         Verb::Demo => ci::demo(),
+        Verb::Deb { binary, output } => deb::deb(binary.as_deref(), &output),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

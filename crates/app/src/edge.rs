@@ -44,6 +44,18 @@ pub fn print(error: &SiteError) {
     }
 }
 
+/// Prints what a person should know, and goes on.
+pub fn warn(text: &str) {
+    eprintln!("{} {}", Style::for_stderr().yellow("warning:"), plain::one_line(text));
+}
+
+/// The error with its causes in one line, for a record.
+pub fn in_one_line(error: &SiteError) -> String {
+    let mut all = vec![error.text.clone()];
+    all.extend(causes(error));
+    plain::one_line(&all.join(": "))
+}
+
 fn causes(error: &SiteError) -> Vec<String> {
     let mut list = Vec::new();
     let mut next = std::error::Error::source(error);

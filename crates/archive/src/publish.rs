@@ -138,7 +138,9 @@ impl<'a> Publication<'a> {
             layout::KIT,
         ];
         let pieces = own.iter().map(|name| folder.join(name)).collect();
-        Ok(SealedApart { folder, pieces, run: self.builder.run.clone() })
+        let sizes =
+            manifest.components.iter().map(|part| (part.name.clone(), part.files, part.bytes)).collect();
+        Ok(SealedApart { folder, pieces, sizes, run: self.builder.run.clone() })
     }
 
     /// Writes everything but the manifest itself.

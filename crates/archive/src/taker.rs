@@ -40,6 +40,8 @@ pub struct SealedApart {
     pub folder: PathBuf,
     /// What at its top belongs to the set, besides the components.
     pub pieces: Vec<PathBuf>,
+    /// Files and bytes of each component.
+    pub sizes: Vec<(ComponentName, u64, u64)>,
     pub(crate) run: RunId,
 }
 

@@ -101,6 +101,33 @@ impl FromStr for ArchiveName {
     }
 }
 
+/// The name of a channel of a site, by which `stillpoint alert test` calls it: lower-case letters, digits and `-`, at most 63.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[a-z0-9][a-z0-9-]{0,62}$"))]
+pub struct ChannelName(String);
+
+impl ChannelName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ChannelName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if is_plain_name(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(IdError(format!(
+                "the name of a channel is 1 to 63 lower-case letters, digits or '-', and does not begin with '-'; this is {text:?}"
+            )))
+        }
+    }
+}
+
 /// Names one run: its start in UTC and the process that made it, such as `20261122T020000Z-4711`. Sorts by time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -169,6 +196,7 @@ macro_rules! text_id {
 text_id!(SiteCode);
 text_id!(ComponentName);
 text_id!(ArchiveName);
+text_id!(ChannelName);
 text_id!(RunId);
 
 #[cfg(test)]

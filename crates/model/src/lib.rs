@@ -19,7 +19,7 @@ mod writer;
 
 pub use context::{Cancel, Context, Deadline, StoredPrevious, Ticket, UndoError, UndoLog};
 pub use grade::Grade;
-pub use ids::{ArchiveName, ComponentName, EpochNumber, IdError, RunId, SiteCode};
+pub use ids::{ArchiveName, ChannelName, ComponentName, EpochNumber, IdError, RunId, SiteCode};
 pub use monitor::{Event, Monitor, NoMonitor, Problem};
 pub use outcome::{ErrorKind, Outcome};
 pub use phase::{Level, Phase, Step};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use stillpoint_model::ErrorKind;
 use stillpoint_tree::{Filter, RelPath};
 
+use crate::browse::Browser;
 use crate::error::RepositoryError;
 use crate::id::Id;
 use crate::index::Index;
@@ -82,6 +83,27 @@ impl Contents {
             }
         }
         Ok(found)
+    }
+
+    /// What lies directly in a folder, in the order of the names, and not what is below. Something else than a folder is told
+    /// itself.
+    ///
+    /// # Errors
+    ///
+    /// There is no such entry (`Usage`), a folder on the way is damaged, or the store fails.
+    pub fn children(&self, path: &RelPath) -> Result<Vec<(RelPath, Node)>, RepositoryError> {
+        let blob = if path.is_top() {
+            self.tree
+        } else {
+            let node = self.node(path)?;
+            match node.subtree {
+                Some(blob) if node.kind == NodeKind::Dir => blob,
+                _ => return Ok(vec![(path.clone(), node)]),
+            }
+        };
+        let folder = Browser::new(self).folder(&blob)?;
+        let nodes = (0..folder.len()).filter_map(|number| folder.get(number));
+        Ok(nodes.map(|node| (path.child(&node.name), node)).collect())
     }
 
     /// A walk through `under` (for everything, the top), which is told first when it is not the top. The patterns of the

@@ -17,5 +17,6 @@ pub use backup::{
     destination_folder, reconcile_site,
 };
 pub use error::SiteError;
-pub use load::{LoadedSite, SiteCheck, check, load};
+pub use healing::tell as tell_healed;
+pub use load::{LoadedSite, SiteCheck, check, load, load_copy};
 pub use recover::{PlannedComponent, RecoverOptions, RecoverPlan, RecoverReport, recover, recover_plan};

@@ -32,6 +32,12 @@ pub fn load(path: &Path) -> Result<LoadedSite, SiteError> {
     }
 }
 
+/// As [`load`], with the text that a copy of the file at `path` has.
+pub fn load_copy(path: &Path, copy: &Path) -> Result<LoadedSite, SiteError> {
+    let site = load(copy)?;
+    Ok(LoadedSite { path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()), ..site })
+}
+
 /// What a look at a site file found.
 #[derive(Debug)]
 pub enum SiteCheck {

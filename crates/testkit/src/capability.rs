@@ -1,6 +1,6 @@
 //! What the machine must be able to do, or the test fails with the remedy.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Fails unless the test runs as root.
 pub fn require_root() {
@@ -19,6 +19,15 @@ pub fn require_program(name: &str, package: &str) -> PathBuf {
         .map(|folder| folder.join(name))
         .find(|path| path.is_file())
         .unwrap_or_else(|| panic!("the program {name} is missing: apt-get install {package}"))
+}
+
+/// A program that `cargo xtask prepare` fetches, by its path below `target/tools`: `promtool`, `python/bin/st` (schemathesis),
+/// `python/bin/aiosmtpd`. Fails with that remedy when it is not there.
+pub fn require_tool(path: &str) -> PathBuf {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map(PathBuf::from).unwrap_or_default();
+    let path = top.join("target/tools").join(path);
+    assert!(path.is_file(), "{} is missing: run cargo xtask prepare", path.display());
+    path
 }
 
 /// The folder with the programs of the PostgreSQL that the tests were told to use (`STILLPOINT_POSTGRES_BIN`).

@@ -99,7 +99,7 @@ impl FaultSite {
             succeed(Command::new("btrfs").args(["subvolume", "create"]).arg(&site));
         }
         let disks = (form.layout == Layout::SmallDisks)
-            .then(|| Disks { destination: SmallDisk::new(64 << 10), state: SmallDisk::new(256) });
+            .then(|| Disks { destination: SmallDisk::new(64 << 10), state: SmallDisk::new(16 << 10) });
         let vault = (form.layout == Layout::Vault).then(|| LoopMount::new(form.filesystem, 512));
         succeed(Command::new("mkdir").arg("-p").arg(site.join("content")));
         let folder = tempfile::Builder::new().prefix("stillpoint-faults-").tempdir();

@@ -5,6 +5,7 @@
 
 #![allow(clippy::panic, reason = "in a test, what is missing must end the test with its reason")]
 
+mod browser;
 pub mod capability;
 mod cgroup;
 pub mod fault_site;
@@ -18,6 +19,7 @@ pub mod program;
 pub mod servers;
 mod small_disk;
 
+pub use browser::Browser;
 pub use cgroup::{Cgroup, CgroupFreezer};
 pub use ledger_process::{LedgerProcess, check_ledger, ledger_arguments};
 pub use ledger_site::{Backup, LedgerSite, QuietKind, StoreKind, TreeKind};

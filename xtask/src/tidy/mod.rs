@@ -14,7 +14,11 @@ const TEST_FILE_LINES_MAX: usize = 800;
 
 /// Which of our crates each of our crates may use. Arrows go one way; `ARCHITECTURE.md` has the picture.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("model", &[]),
+    ("schedule", &[]),
+    ("model", &["schedule"]),
+    ("history", &["model"]),
+    ("alerts", &["model", "schedule", "history"]),
+    ("server", &["model", "schedule", "history", "alerts", "site"]),
     ("tree", &[]),
     ("ledger", &[]),
     ("coordinator", &["model"]),
@@ -24,7 +28,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("repository", &["model", "tree"]),
     ("mount", &["model", "tree", "repository"]),
     ("site", &["model", "tree", "coordinator", "providers", "writers", "archive", "repository"]),
-    ("app", &["model", "coordinator", "archive", "repository", "mount", "site", "ledger"]),
+    (
+        "app",
+        &[
+            "model",
+            "coordinator",
+            "archive",
+            "repository",
+            "mount",
+            "site",
+            "ledger",
+            "history",
+            "server",
+            "alerts",
+        ],
+    ),
     (
         "testkit",
         &[
@@ -38,6 +56,9 @@ const ARROWS: &[(&str, &[&str])] = &[
             "site",
             "app",
             "ledger",
+            "history",
+            "alerts",
+            "server",
         ],
     ),
 ];

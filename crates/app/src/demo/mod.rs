@@ -263,6 +263,7 @@ fn stall(stage: &DemoStage) -> Duration {
 
 fn back_up(stage: &DemoStage, site: &LoadedSite) -> Result<BackupReport, SiteError> {
     let options = BackupOptions {
+        run: crate::record::new_run(),
         state_root: stage.top.join("state"),
         guard: vec![stage.program.clone().into(), "guard".into()],
         program: stage.program.clone(),

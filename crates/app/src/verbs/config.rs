@@ -29,6 +29,9 @@ pub fn config(common: &Common, verb: &ConfigVerb) -> Answer {
             if !common.quiet {
                 let count = count(site.file.components.len() as u64, "component");
                 println!("{} is valid: site {}, {count}.", site.path.display(), site.file.site.code);
+                for advice in site.file.advice(jiff::Timestamp::now()) {
+                    println!("note: {advice}.");
+                }
             }
         }
     }
@@ -55,9 +58,12 @@ fn check_for_programs(common: &Common) -> Answer {
     match stillpoint_site::check(&common.config)? {
         SiteCheck::Valid(site) => {
             let (code, count) = (&site.file.site.code, site.file.components.len());
+            let advice = site.file.advice(jiff::Timestamp::now());
             println!(
                 "{}",
-                serde_json::json!({ "event": "checked", "file": site.path, "valid": true, "site": code, "components": count })
+                serde_json::json!({
+                    "event": "checked", "file": site.path, "valid": true, "site": code, "components": count, "advice": advice
+                })
             );
             Ok(0)
         }

@@ -38,7 +38,8 @@ pub fn init(common: &Common, own: &InitArguments) -> Answer {
 
 fn write(file: &Path, text: &str, overwrite: bool) -> Result<(), SiteError> {
     let mut options = std::fs::File::options();
-    options.write(true).mode(0o600);
+    // Nothing secret stands in it, and the service, which has no rights, must read it: the package gives the folder to its group.
+    options.write(true).mode(0o640);
     if overwrite {
         options.create(true).truncate(true)
     } else {

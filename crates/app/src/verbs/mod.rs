@@ -1,12 +1,15 @@
 //! The verbs, one file each.
 
+mod alert;
 mod archive;
 mod backup;
 mod config;
 mod init;
 mod pages;
 mod recover;
+mod service;
 mod sets;
+mod status;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,6 +39,11 @@ pub fn dispatch(arguments: &Arguments, hook: Arc<dyn ActHook>) -> Answer {
         Verb::List(own) => sets::list(common, own),
         Verb::Archive(own) => archive::archive(common, own),
         Verb::Reconcile(own) => backup::reconcile(common, own),
+        Verb::Status(own) => status::status(common, own),
+        Verb::Alert(verb) => alert::alert(common, verb),
+        Verb::Console(verb) => alert::console(common, verb),
+        Verb::Serve(own) => service::serve(common, own),
+        Verb::Launcher(own) => service::launcher(common, own),
         Verb::Completions { shell } => pages::completions(*shell),
         Verb::Man(own) => pages::man(own),
         Verb::Guard { arguments } => Ok(stillpoint_coordinator::guard_main(arguments)),

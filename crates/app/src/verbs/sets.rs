@@ -1,18 +1,47 @@
 //! `verify`, `show` and `list`: what lies at a destination.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use stillpoint_archive::{BackupSet, SetSummary};
-use stillpoint_model::{Bytes, ErrorKind};
+use stillpoint_history::Task;
+use stillpoint_model::{Bytes, Cancel, ErrorKind, Monitor};
 use stillpoint_site::SiteError;
 
-use super::{Answer, cancel_on_signal, mention_complete, monitor};
-use crate::arguments::{Common, ListArguments, SetArguments};
+use super::{Answer, archive, cancel_on_signal, mention_complete, monitor};
+use crate::arguments::{Common, ListArguments, SetArguments, VerifyArguments};
+use crate::record::{Record, new_run};
 use crate::screen::{Screen, Style, count, span};
 
-/// `stillpoint verify`.
-pub fn verify(common: &Common, own: &SetArguments) -> Answer {
-    let report = stillpoint_archive::verify(&own.set, &monitor(common), &cancel_on_signal())?;
+/// `stillpoint verify`: one set, or all that the site file names.
+pub fn verify(common: &Common, own: &VerifyArguments) -> Answer {
+    let cancel = cancel_on_signal();
+    if let Some(set) = &own.set {
+        return verify_set(common, set, &monitor(common), &cancel);
+    }
+    let site = common.site()?;
+    let record = Record::begin(common, &site, &new_run(), Task::Verify, monitor(common))?;
+    // Where sets go straight into an archive there is no set in a folder.
+    let folder =
+        stillpoint_site::destination_folder(&site).filter(|_| site.file.destination.staging.is_none());
+    let set = folder.map_or(Ok(0), |folder| verify_set(common, &folder, &record.monitor(), &cancel));
+    let archives = archive::verify_all(common, site, record.monitor(), cancel);
+    let answer = match (set, archives) {
+        (Err(error), archives) => {
+            // The first error is the answer; the other must not be lost.
+            if let Err(other) = archives {
+                crate::edge::print(&other);
+            }
+            Err(error)
+        }
+        (Ok(_), archives) => archives,
+    };
+    record.end(&answer);
+    answer
+}
+
+fn verify_set(common: &Common, set: &Path, monitor: &Arc<dyn Monitor>, cancel: &Cancel) -> Answer {
+    let report = stillpoint_archive::verify(set, monitor, cancel)?;
     if common.json {
         println!("{}", serde_json::json!({ "event": "verified", "set": report.set, "report": report }));
     } else if !common.quiet {
@@ -126,7 +155,7 @@ fn listed(set: &SetSummary) -> serde_json::Value {
 }
 
 fn destination(common: &Common) -> Result<PathBuf, SiteError> {
-    let site = stillpoint_site::load(&common.config)?;
+    let site = common.site()?;
     stillpoint_site::destination_folder(&site)
         .ok_or_else(|| SiteError::new(ErrorKind::Config, "the site file names no destination"))
 }

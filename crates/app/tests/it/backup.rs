@@ -426,6 +426,11 @@ fn what_can_never_be_put_back_blocks_until_it_is_dismissed() {
     let ticket = told.err.split("(ticket ").nth(1).and_then(|rest| rest.split(')').next()).unwrap();
     site.run(&["reconcile", "--forget", "4711"]).exits(2);
     let done = site.run(&["reconcile", "--forget", ticket]).exits(0);
+    // An alert that the site stands still ends with it.
+    let history = stillpoint_history::History::open(&site.path("state/history/T01.db")).unwrap();
+    let healed = stillpoint_history::MessageQuery { number: Some(5100), ..Default::default() };
+    let newest = history.messages(&healed).unwrap().remove(0);
+    assert!(newest.message.text.contains("dismissed by hand"), "{newest:?}");
     assert!(done.out.contains("dismissed") && done.out.contains(&thaw), "{}", done.out);
     site.write_site_file("", "");
     site.run(&["backup"]).exits(0);

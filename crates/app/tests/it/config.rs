@@ -93,6 +93,21 @@ fn programs_get_each_mistake_as_an_object_and_a_word_when_there_is_none() {
 }
 
 #[test]
+fn what_should_be_known_of_a_valid_site_file_is_told_without_refusing_it() {
+    let site = Site::new();
+    assert!(!site.run(&["config", "check"]).exits(0).out.contains("note: "));
+    let text = std::fs::read_to_string(site.path("site.toml")).unwrap();
+    let seldom = "\n[schedule]\nzone = \"UTC\"\ncalendar = \"weekly\"\nverify = { cron = \"0 6 * * 0\" }\n";
+    std::fs::write(site.path("site.toml"), text + seldom).unwrap();
+    let told = site.run(&["config", "check"]).exits(0).out;
+    assert!(told.contains("note: [schedule] leaves up to 7d between two backups"), "{told}");
+    assert!(told.contains("note: there is no [[channel]]"), "{told}");
+    let object: serde_json::Value =
+        serde_json::from_str(&site.run(&["--json", "config", "check"]).exits(0).out).unwrap();
+    assert_eq!((&object["valid"], object["advice"].as_array().unwrap().len()), (&true.into(), 2), "{object}");
+}
+
+#[test]
 fn programs_are_told_what_was_found_for_a_draft() {
     let site = Site::new();
     let file = site.path("drafted.toml");

@@ -9,4 +9,5 @@ mod config;
 mod demo;
 mod documents;
 mod recover;
+mod service;
 mod site;

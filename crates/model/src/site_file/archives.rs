@@ -1,6 +1,4 @@
 //! The tables `[[archive]]`: where the versions of a site go, what opens them, and how long they stay.
-//!
-//! No secret stands in a site file: it says where a secret comes from.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,11 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::components::ComponentParts;
-use super::leaf::{Command, Count, Credential, Descriptor, FilePath, Region};
+use super::leaf::{Count, FilePath, Region};
 use super::mistake::Findings;
 use super::parse::Placed;
 use super::reader::TableReader;
-use super::{ArchiveLocation, Destination, Wait};
+use super::secret::read_secret;
+use super::{ArchiveLocation, Destination, SecretSource, Wait};
 use crate::ArchiveName;
 
 /// An archive: an encrypted repository that keeps every backup set as a version. A site may have several.
@@ -51,20 +50,6 @@ pub struct Archive {
 
 fn default_verify_every() -> Wait {
     Wait::seconds(30 * 24 * 3600)
-}
-
-/// Where a secret comes from. Exactly one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SecretSource {
-    /// A file that holds it and nothing else, readable by its owner only. Absolute.
-    File(#[schemars(extend("pattern" = "^/"))] PathBuf),
-    /// Program (absolute) and arguments that print it.
-    Command(#[schemars(length(min = 1))] Vec<String>),
-    /// The number of a file descriptor that whoever starts Stillpoint opened.
-    Descriptor(#[schemars(range(min = 3, max = 1_048_575))] u32),
-    /// The name of a systemd credential (`LoadCredential=` or `LoadCredentialEncrypted=` in the unit).
-    Credential(String),
 }
 
 /// How long versions stay: what any of these rules names is kept. Days and weeks end when those of UTC do.
@@ -115,6 +100,11 @@ pub(super) struct ArchiveParts {
 }
 
 impl ArchiveParts {
+    /// Whether it is certain that this machine only ever adds.
+    pub fn is_append_only(&self) -> bool {
+        self.whole.as_ref().is_some_and(|archive| archive.append_only)
+    }
+
     /// The whole archive, if nothing of it is missing.
     pub fn whole(self) -> Option<Archive> {
         self.whole
@@ -127,8 +117,8 @@ pub(super) fn read_archive(mut table: TableReader<'_>, findings: &mut Findings) 
     let called = name.as_ref().map_or("an archive".to_owned(), |name| format!("archive {name}"));
     table.rename(called.clone());
     let location: Option<ArchiveLocation> = table.required("location", findings);
-    let key = read_secret(&mut table, "key", &called, findings);
-    let access = read_secret(&mut table, "access", &called, findings);
+    let key = read_secret(&mut table, "key", &called, "archive", true, findings);
+    let access = read_secret(&mut table, "access", &called, "archive", false, findings);
     let region = table.optional("region", findings).map(|Region(region)| region);
     let ca = table.optional("ca", findings).map(|FilePath(path)| path);
     let keep = read_keep(&mut table, &called, findings);
@@ -154,43 +144,6 @@ pub(super) fn read_archive(mut table: TableReader<'_>, findings: &mut Findings) 
         Some(Archive { name, location, key: key?, access, region, ca, keep, append_only, verify_every })
     })();
     (ArchiveParts { name, location, whole }, spans)
-}
-
-/// The table `key`, which says where a secret comes from. What stands there instead of a table may be the secret itself, and
-/// is not shown.
-fn read_secret(
-    table: &mut TableReader<'_>,
-    key: &'static str,
-    called: &str,
-    findings: &mut Findings,
-) -> Option<SecretSource> {
-    let remedy = format!(
-        "a secret never stands in a site file: write {key} = {{ file = \"/etc/stillpoint/archive.{key}\" }}, or \
-         `command`, `descriptor` or `credential` instead of `file`"
-    );
-    let missing = (key == "key").then(|| remedy.clone());
-    let mut source = table.secret(key, format!("`{key}` of {called}"), missing, &remedy, findings)?;
-    let file = source.optional("file", findings).map(|FilePath(path)| SecretSource::File(path));
-    let command = source.optional("command", findings).map(|Command(run)| SecretSource::Command(run));
-    let number =
-        source.optional("descriptor", findings).map(|Descriptor(number)| SecretSource::Descriptor(number));
-    let credential =
-        source.optional("credential", findings).map(|Credential(name)| SecretSource::Credential(name));
-    let spans = source.finish(findings);
-    let there: Vec<&str> =
-        ["file", "command", "descriptor", "credential"].into_iter().filter(|key| spans.has(key)).collect();
-    match there.as_slice() {
-        [_] => file.or(command).or(number).or(credential),
-        [] => {
-            spans.wrong(findings, "", format!("nothing says where `{key}` of {called} comes from"), remedy);
-            None
-        }
-        [first, .., last] => {
-            let message = format!("`{first}` and `{last}` both say where `{key}` of {called} comes from");
-            spans.wrong(findings, last, message, "write one of them");
-            None
-        }
-    }
 }
 
 fn read_keep(table: &mut TableReader<'_>, called: &str, findings: &mut Findings) -> Keep {

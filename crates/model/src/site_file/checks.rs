@@ -8,7 +8,8 @@ use super::mistake::Findings;
 use super::parse::{Placed, ProbeParts};
 use super::reader::Spans;
 use super::{
-    ComponentKind, Deadlines, Destination, PostgresMethod, PostgresSettings, Quiet, Site, SiteType, Task,
+    AlertSettings, ComponentKind, Deadlines, Destination, HistorySettings, PostgresMethod, PostgresSettings,
+    Quiet, ScheduleSettings, Site, SiteType, Task,
 };
 use crate::Grade;
 
@@ -233,6 +234,38 @@ pub(super) fn deadlines(
                 "timeout",
                 message,
                 "write a shorter `timeout`, or in_freeze = false",
+            );
+        }
+    }
+}
+
+/// What the rules of alerts look at is kept long enough.
+pub(super) fn history(
+    (history, spans): &Placed<HistorySettings>,
+    (alerts, alert_spans): &Placed<AlertSettings>,
+    schedule: Option<&Placed<Option<ScheduleSettings>>>,
+    findings: &mut Findings,
+) {
+    let retention = schedule
+        .filter(|(_, spans)| spans.is_certain("change_retention"))
+        .and_then(|(schedule, _)| Some(schedule.as_ref()?.change_retention));
+    let verify = Some(alerts.verify_within).filter(|_| alert_spans.is_certain("verify_within"));
+    let success = alerts.no_success_for;
+    for (key, wait) in
+        [("change_retention", retention), ("verify_within", verify), ("no_success_for", success)]
+    {
+        if let Some(wait) = wait.filter(|wait| *wait > history.keep)
+            && spans.is_certain("keep")
+        {
+            let of_key =
+                schedule.map(|(_, spans)| spans).filter(|_| key == "change_retention").unwrap_or(alert_spans);
+            let at_fault = if spans.has("keep") { (spans, "keep") } else { (of_key, key) };
+            let message = format!("what happened is kept for {} and `{key}` looks back {wait}", history.keep);
+            at_fault.0.wrong(
+                findings,
+                at_fault.1,
+                message,
+                format!("write keep = \"{wait}\" or longer in [history]"),
             );
         }
     }

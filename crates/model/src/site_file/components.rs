@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::leaf::{Choice, Command, FileName, FilePath, Folder, Host, Label, Labels, Patterns, Port, Unit};
+use super::choice::Choice;
+use super::leaf::{Command, FileName, FilePath, Folder, Host, Label, Labels, Patterns, Port, Unit};
 use super::mistake::Findings;
 use super::parse::Placed;
 use super::reader::{Spans, TableReader};

@@ -33,6 +33,10 @@ pub fn effective(file: &SiteFile) -> String {
                     Hook::DEFAULT_NAME
                 ));
             }
+            "[alerts]" if file.alerts.no_success_for.is_none() => text.push_str(match file.schedule {
+                Some(_) => "# no_success_for: two hours more than [schedule] allows\n",
+                None => "# no_success_for: any time, since nothing is scheduled\n",
+            }),
             "[[component]]" => {
                 if let Some(component) = components.next().filter(|component| component.level.is_none()) {
                     text.push_str(&format!("# level: {}\n", level_of_type(&component.kind)));
@@ -63,13 +67,15 @@ pub fn sample() -> &'static str {
     include_str!("sample.toml")
 }
 
-/// The schema of the types, made to say what TOML and the parser do: there is no null, and a component has the keys of
-/// its type and no others.
+/// The schema of the types, made to say what TOML and the parser do: there is no null, and a component and a channel
+/// have the keys of their type and no others.
 pub(super) fn schema_value() -> Value {
     let mut schema = schemars::schema_for!(SiteFile).to_value();
     without_null(&mut schema);
-    if let Some(component) = schema.pointer_mut("/$defs/Component").and_then(Value::as_object_mut) {
-        close_component(component);
+    for typed in ["/$defs/Component", "/$defs/Channel"] {
+        if let Some(table) = schema.pointer_mut(typed).and_then(Value::as_object_mut) {
+            close_types(table);
+        }
     }
     schema
 }
@@ -100,10 +106,10 @@ fn without_null(value: &mut Value) {
     }
 }
 
-/// Moves the keys that all types of component share into each type, so that each can refuse other keys.
-fn close_component(component: &mut Map<String, Value>) {
-    let shared = component.remove("properties").unwrap_or_default();
-    let Some(Value::Array(types)) = component.get_mut("oneOf") else { return };
+/// Moves the keys that all types of a table share into each type, so that each can refuse other keys.
+fn close_types(table: &mut Map<String, Value>) {
+    let shared = table.remove("properties").unwrap_or_default();
+    let Some(Value::Array(types)) = table.get_mut("oneOf") else { return };
     for one in types.iter_mut().filter_map(Value::as_object_mut) {
         if let (Some(Value::Object(keys)), Value::Object(shared)) = (one.get_mut("properties"), &shared) {
             keys.extend(shared.clone());
@@ -113,5 +119,5 @@ fn close_component(component: &mut Map<String, Value>) {
         }
         one.insert("additionalProperties".to_owned(), Value::Bool(false));
     }
-    component.remove("required");
+    table.remove("required");
 }

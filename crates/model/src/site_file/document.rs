@@ -26,9 +26,9 @@ The site file is a TOML file that describes one site: what it is, what is backed
 - Programs are named by their absolute path and get their arguments as they stand. No shell is used.
 - A length of time is written like `\"500ms\"`, `\"10s\"`, `\"5m\"`, `\"1h 30m\"` or `\"30d\"`. A day has 24 hours.
 - No secret stands in the file: it says where each comes from.
-- What must also hold: names of components, of archives and of probes are unique; nothing is backed up twice; the
-  destination, archives on this machine and the sources are apart from each other; no single deadline is longer than the `window` that it is a part of; the minimum
-  grade can be reached.
+- What must also hold: names of components, of archives, of channels and of probes are unique; nothing is backed up twice;
+  the destination, archives on this machine and the sources are apart from each other; no single deadline is longer than
+  the `window` that it is a part of; the minimum grade can be reached; what happened is kept as long as alerts look back.
 ";
 
 /// The text of `docs/site-file.md`.
@@ -39,18 +39,46 @@ pub fn site_file_document() -> String {
         let table = resolve(&schema, &schema["properties"][name]);
         section(&mut text, &schema, &format!("[{name}]"), table);
     }
-    let component = &schema["$defs"]["Component"];
-    let _ = write!(text, "\n## [[component]]\n\n{}\n", description(component));
-    for one in component["oneOf"].as_array().into_iter().flatten() {
-        let name = one["properties"]["type"]["const"].as_str().unwrap_or_default();
-        section(&mut text, &schema, &format!("[[component]] of type {name:?}"), one);
-    }
+    typed(&mut text, &schema, "component", &schema["$defs"]["Component"]);
     section(&mut text, &schema, "[[archive]]", &schema["$defs"]["Archive"]);
-    alternatives(&mut text, &schema, "`key` and `access` of [[archive]]", &schema["$defs"]["SecretSource"]);
+    alternatives(&mut text, &schema, "Where a secret comes from", &schema["$defs"]["SecretSource"]);
     section(&mut text, &schema, "`keep` of [[archive]]", &schema["$defs"]["Keep"]);
     section(&mut text, &schema, "[[probe]]", &schema["$defs"]["Probe"]);
+    service_sections(&mut text, &schema);
     let _ = write!(text, "\n## A sample\n\n```toml\n{}```\n", sample());
     text
+}
+
+/// The tables that are for the service.
+fn service_sections(text: &mut String, schema: &Value) {
+    let defs = &schema["$defs"];
+    section(text, schema, "[schedule]", &defs["ScheduleSettings"]);
+    section(text, schema, "`window` of [schedule]", &defs["Window"]);
+    section(text, schema, "[schedule.verify] and [schedule.retention]", &defs["SideSchedule"]);
+    section(text, schema, "[history]", &defs["HistorySettings"]);
+    section(text, schema, "[alerts]", &defs["AlertSettings"]);
+    let _ = write!(text, "\nThe kinds, for `disabled`:\n\n");
+    words(text, "- `", "`", &defs["AlertKind"]);
+    typed(text, schema, "channel", &defs["Channel"]);
+    section(text, schema, "[console]", &defs["ConsoleSettings"]);
+}
+
+/// A list of tables of which each type has its own keys.
+fn typed(text: &mut String, schema: &Value, name: &str, table: &Value) {
+    let _ = write!(text, "\n## [[{name}]]\n\n{}\n", description(table));
+    for one in table["oneOf"].as_array().into_iter().flatten() {
+        let type_name = one["properties"]["type"]["const"].as_str().unwrap_or_default();
+        section(text, schema, &format!("[[{name}]] of type {type_name:?}"), one);
+    }
+}
+
+/// The words of an enum with their meanings, each between `before` and `after`.
+fn words(text: &mut String, before: &str, after: &str, words: &Value) {
+    for word in words["oneOf"].as_array().into_iter().flatten() {
+        if word["const"].is_string() {
+            let _ = writeln!(text, "{before}{}{after}: {}", word["const"], description(word));
+        }
+    }
 }
 
 /// One table of the file: its description, its keys, and the words of those that take one of several. Writing to a
@@ -67,7 +95,7 @@ fn section(text: &mut String, schema: &Value, title: &str, table: &Value) {
         |key: &String| table["required"].as_array().is_some_and(|keys| keys.iter().any(|one| one == key));
     let mut ordered: Vec<(&String, &Value)> = keys.iter().collect();
     ordered.sort_by_key(|(key, _)| !required(key));
-    let mut words = String::new();
+    let mut meanings = String::new();
     for (key, value) in ordered {
         let default = match (&value["default"], required(key)) {
             (_, true) => "needed".to_owned(),
@@ -75,19 +103,15 @@ fn section(text: &mut String, schema: &Value, title: &str, table: &Value) {
             (default, false) => format!("`{default}`"),
         };
         let meaning = if key == "type" && value["const"].is_string() {
-            "Which type of component it is.".to_owned()
+            "Which type it is.".to_owned()
         } else {
             description(value)
         };
         let _ = writeln!(text, "| `{key}` | {} | {default} | {meaning} |", kind(schema, value));
-        for word in resolve(schema, value)["oneOf"].as_array().into_iter().flatten() {
-            if word["const"].is_string() {
-                let _ = writeln!(words, "- `{key} = {}`: {}", word["const"], description(word));
-            }
-        }
+        words(&mut meanings, &format!("- `{key} = "), "`", resolve(schema, value));
     }
-    if !words.is_empty() {
-        let _ = write!(text, "\n{words}");
+    if !meanings.is_empty() {
+        let _ = write!(text, "\n{meanings}");
     }
 }
 
@@ -110,8 +134,11 @@ fn kind(schema: &Value, value: &Value) -> String {
     match value["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()) {
         Some("Wait") => return "length of time".to_owned(),
         Some("SiteCode") => return "site code".to_owned(),
-        Some("SecretSource" | "Keep") => return "table, see below".to_owned(),
-        Some("ComponentName" | "ArchiveName") => return "name".to_owned(),
+        Some("SecretSource" | "Keep" | "Window" | "SideSchedule") => return "table, see below".to_owned(),
+        Some("AddressSource") => return "text, or table as for a secret".to_owned(),
+        Some("Zone") => return "name of a time zone".to_owned(),
+        Some("ClockTime") => return "time of day".to_owned(),
+        Some("ComponentName" | "ArchiveName" | "ChannelName") => return "name".to_owned(),
         _ => {}
     }
     let target = resolve(schema, value);

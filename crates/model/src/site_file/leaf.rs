@@ -6,14 +6,11 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use serde::de::DeserializeOwned;
-use serde::de::value::StrDeserializer;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::nearest::nearest;
 use super::{ArchiveLocation, Wait, WrongLocation};
-use crate::{ArchiveName, ComponentName, SiteCode};
+use crate::{ArchiveName, ChannelName, ComponentName, SiteCode};
 
 /// Why a value was not taken.
 pub(super) enum Wrong {
@@ -37,7 +34,7 @@ pub(super) enum Wrong {
     },
 }
 
-fn wrong(message: impl Into<String>, remedy: impl Into<String>) -> Wrong {
+pub(super) fn wrong(message: impl Into<String>, remedy: impl Into<String>) -> Wrong {
     Wrong::Value { message: message.into(), remedy: remedy.into(), span: None }
 }
 
@@ -56,7 +53,7 @@ pub(super) trait Leaf: Sized {
     }
 }
 
-fn text<'v>(value: &'v Spanned<DeValue<'_>>) -> Result<&'v str, Wrong> {
+pub(super) fn text<'v>(value: &'v Spanned<DeValue<'_>>) -> Result<&'v str, Wrong> {
     let text = value.get_ref().as_str().ok_or(Wrong::Type)?;
     if text.contains('\0') {
         return Err(wrong("holds a NUL character", "no path, name or argument can hold one; remove it"));
@@ -71,11 +68,13 @@ macro_rules! text_leaf {
             const EXAMPLE: &'static str = $example;
 
             fn read(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
-                $parse(text(value)?)
+                $parse($crate::site_file::leaf::text(value)?)
             }
         }
     };
 }
+
+pub(super) use text_leaf;
 
 /// A name for people: some text without control characters.
 pub(super) struct Label(pub(super) String);
@@ -122,9 +121,6 @@ pub(super) struct Credential(pub(super) String);
 /// The region of an S3 store.
 pub(super) struct Region(pub(super) String);
 
-/// One of the words of an enum.
-pub(super) struct Choice<T>(pub(super) T);
-
 text_leaf!(SiteCode, "a text of three letters or digits", "\"P01\"", |text: &str| {
     text.parse().map_err(|error| {
         wrong(format!("is wrong: {error}"), "write three letters or digits, such as \"P01\"")
@@ -135,6 +131,9 @@ text_leaf!(ComponentName, "a text", "\"web-content\"", |text: &str| {
 });
 text_leaf!(ArchiveName, "a text", "\"offsite\"", |text: &str| {
     text.parse().map_err(|error| wrong(format!("is wrong: {error}"), "write a name such as \"offsite\""))
+});
+text_leaf!(ChannelName, "a text", "\"admins\"", |text: &str| {
+    text.parse().map_err(|error| wrong(format!("is wrong: {error}"), "write a name such as \"admins\""))
 });
 text_leaf!(ArchiveLocation, "a text", "\"/srv/archive\"", |text: &str| {
     text.parse().map_err(|error: WrongLocation| match error {
@@ -274,7 +273,7 @@ fn file_name(text: &str) -> Result<String, Wrong> {
 }
 
 /// The texts of a list; each one is checked by `check`.
-fn texts<T>(
+pub(super) fn texts<T>(
     value: &Spanned<DeValue<'_>>,
     check: impl Fn(usize, &str) -> Result<T, Wrong>,
 ) -> Result<Vec<T>, Wrong> {
@@ -384,7 +383,7 @@ impl Leaf for Labels {
 }
 
 /// A whole number from `low` to `high`.
-fn number(value: &Spanned<DeValue<'_>>, low: u64, high: u64) -> Result<u64, Wrong> {
+pub(super) fn number(value: &Spanned<DeValue<'_>>, low: u64, high: u64) -> Result<u64, Wrong> {
     let integer = value.get_ref().as_integer().ok_or(Wrong::Type)?;
     match u64::from_str_radix(integer.as_str(), integer.radix()) {
         Ok(number) if (low..=high).contains(&number) => Ok(number),
@@ -441,60 +440,5 @@ impl Leaf for bool {
 
     fn remedy(key: &str) -> String {
         format!("write {key} = true or {key} = false, without quotes")
-    }
-}
-
-impl<T: DeserializeOwned> Leaf for Choice<T> {
-    const WANTED: &'static str = "one of its words in quotes";
-    const EXAMPLE: &'static str = "\"...\"";
-
-    fn read(value: &Spanned<DeValue<'_>>) -> Result<Self, Wrong> {
-        let text = text(value)?;
-        T::deserialize(StrDeserializer::<UnknownWord>::new(text)).map(Self).map_err(|UnknownWord(words)| {
-            let remedy = match nearest(text, words) {
-                Some(near) => format!("did you mean {near:?}?"),
-                None => format!("write {}", one_of(words)),
-            };
-            wrong(format!("cannot be {text:?}; it is {}", one_of(words)), remedy)
-        })
-    }
-
-    fn remedy(key: &str) -> String {
-        format!("write {key} = {}", one_of(words::<T>()))
-    }
-}
-
-/// All words of an enum: what it says that it expects when it is given none of them.
-fn words<T: DeserializeOwned>() -> &'static [&'static str] {
-    match T::deserialize(StrDeserializer::<UnknownWord>::new("\0")) {
-        Ok(_) => &[],
-        Err(UnknownWord(words)) => words,
-    }
-}
-
-fn one_of(words: &[&str]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
-    quoted.join(" or ")
-}
-
-/// The error of an enum that does not know a word: the words that it knows.
-#[derive(Debug)]
-struct UnknownWord(&'static [&'static str]);
-
-impl std::fmt::Display for UnknownWord {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "one of {}", one_of(self.0))
-    }
-}
-
-impl std::error::Error for UnknownWord {}
-
-impl serde::de::Error for UnknownWord {
-    fn custom<T: std::fmt::Display>(_message: T) -> Self {
-        Self(&[])
-    }
-
-    fn unknown_variant(_variant: &str, expected: &'static [&'static str]) -> Self {
-        Self(expected)
     }
 }

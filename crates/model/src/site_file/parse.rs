@@ -4,13 +4,22 @@
 
 use toml::de::{DeTable, Error};
 
+use super::alerts::read_alerts;
 use super::archives::{ArchiveParts, check_archives, read_archive};
+use super::channels::{ChannelParts, check_channels, read_channel};
 use super::checks;
+use super::choice::Choice;
 use super::components::{ComponentParts, read_component};
-use super::leaf::{Choice, Command, FilePath, Folder, Label, Percent};
+use super::console::read_console;
+use super::leaf::{Command, FilePath, Folder, Label, Percent};
+
 use super::mistake::{Findings, Mistake};
 use super::reader::{Spans, TableReader};
-use super::{Deadlines, Destination, Hook, Probe, Site, SiteFile, SiteType, Task, Wait};
+use super::schedule::{check_retention, read_history, read_schedule};
+use super::{
+    AlertSettings, ConsoleSettings, Deadlines, Destination, HistorySettings, Hook, Probe, ScheduleSettings,
+    Site, SiteFile, SiteType, Task, Wait,
+};
 
 /// A table that was read, and where it stands.
 pub(super) type Placed<T> = (T, Spans);
@@ -96,56 +105,107 @@ fn note_around(text: &str, errors: &[Error], findings: &mut Findings) {
     findings.append(around);
 }
 
+/// The tables of a site file, each as far as it could be read.
+struct Tables {
+    site: Option<Option<Site>>,
+    destination: Option<Placed<Destination>>,
+    task: Placed<Task>,
+    deadlines: Placed<Deadlines>,
+    hook: Hook,
+    components: Vec<Placed<ComponentParts>>,
+    archives: Vec<Placed<ArchiveParts>>,
+    probes: Vec<Placed<ProbeParts>>,
+    schedule: Option<Placed<Option<ScheduleSettings>>>,
+    history: Placed<HistorySettings>,
+    alerts: Placed<AlertSettings>,
+    channels: Vec<Placed<ChannelParts>>,
+    console: Placed<ConsoleSettings>,
+}
+
 fn read_file(document: &DeTable<'_>, whole: bool, findings: &mut Findings) -> Option<SiteFile> {
-    let mut root = TableReader::root(document);
-    let site = root.table("site", true, findings).map(|table| read_site(table, findings));
-    let destination =
-        root.table("destination", true, findings).map(|table| read_destination(table, findings));
-    let task = root.table("task", false, findings).map(|table| read_task(table, findings));
-    let deadlines = root.table("deadlines", false, findings).map(|table| read_deadlines(table, findings));
-    let hook = root.table("hook", false, findings).map(|table| read_hook(table, findings));
-    let components: Vec<Placed<ComponentParts>> = root
-        .tables("component", true, findings)
-        .into_iter()
-        .map(|table| read_component(table, findings))
-        .collect();
-    let archives: Vec<Placed<ArchiveParts>> = root
-        .tables("archive", false, findings)
-        .into_iter()
-        .map(|table| read_archive(table, findings))
-        .collect();
-    let probes: Vec<Placed<ProbeParts>> =
-        root.tables("probe", false, findings).into_iter().map(|table| read_probe(table, findings)).collect();
-    root.finish(findings);
-
-    checks::unique_names(&components, &probes, findings);
-    checks::sources(&components, findings);
-    if let Some(destination) = &destination {
-        checks::destination(destination, !archives.is_empty(), &components, findings);
-    }
-    check_archives(
-        &archives,
-        destination.as_ref().map(|(destination, _)| destination),
-        &components,
-        findings,
-    );
-    let deadlines = deadlines.unwrap_or_default();
-    let task = task.unwrap_or_default();
-    if whole {
-        checks::deadlines(&deadlines, &components, findings);
-        checks::reachable_grade(&task, &components, findings);
-    }
-
+    let tables = read_tables(document, findings);
+    check_tables(&tables, whole, findings);
     Some(SiteFile {
-        site: site??,
-        destination: destination?.0,
-        task: task.0,
-        deadlines: deadlines.0,
-        hook: hook.unwrap_or_default(),
-        components: components.into_iter().map(|(parts, _)| parts.whole()).collect::<Option<_>>()?,
-        archives: archives.into_iter().map(|(parts, _)| parts.whole()).collect::<Option<_>>()?,
-        probes: probes.into_iter().map(|((_, probe), _)| probe).collect::<Option<_>>()?,
+        site: tables.site??,
+        destination: tables.destination?.0,
+        task: tables.task.0,
+        deadlines: tables.deadlines.0,
+        hook: tables.hook,
+        components: tables.components.into_iter().map(|(parts, _)| parts.whole()).collect::<Option<_>>()?,
+        archives: tables.archives.into_iter().map(|(parts, _)| parts.whole()).collect::<Option<_>>()?,
+        probes: tables.probes.into_iter().map(|((_, probe), _)| probe).collect::<Option<_>>()?,
+        schedule: match tables.schedule {
+            Some((schedule, _)) => Some(schedule?),
+            None => None,
+        },
+        history: tables.history.0,
+        alerts: tables.alerts.0,
+        channels: tables.channels.into_iter().map(|((_, channel), _)| channel).collect::<Option<_>>()?,
+        console: tables.console.0,
     })
+}
+
+fn read_tables(document: &DeTable<'_>, findings: &mut Findings) -> Tables {
+    let mut root = TableReader::root(document);
+    let tables = Tables {
+        site: root.table("site", true, findings).map(|table| read_site(table, findings)),
+        destination: root.table("destination", true, findings).map(|table| read_destination(table, findings)),
+        task: one(&mut root, "task", read_task, findings),
+        deadlines: one(&mut root, "deadlines", read_deadlines, findings),
+        hook: root.table("hook", false, findings).map(|table| read_hook(table, findings)).unwrap_or_default(),
+        components: list(&mut root, "component", true, read_component, findings),
+        archives: list(&mut root, "archive", false, read_archive, findings),
+        probes: list(&mut root, "probe", false, read_probe, findings),
+        schedule: root.table("schedule", false, findings).map(|table| read_schedule(table, findings)),
+        history: one(&mut root, "history", read_history, findings),
+        alerts: one(&mut root, "alerts", read_alerts, findings),
+        channels: list(&mut root, "channel", false, read_channel, findings),
+        console: one(&mut root, "console", read_console, findings),
+    };
+    root.finish(findings);
+    tables
+}
+
+/// The table `key`, or its defaults.
+fn one<T: Default>(
+    root: &mut TableReader<'_>,
+    key: &'static str,
+    read: impl Fn(TableReader<'_>, &mut Findings) -> Placed<T>,
+    findings: &mut Findings,
+) -> Placed<T> {
+    root.table(key, false, findings).map(|table| read(table, findings)).unwrap_or_default()
+}
+
+/// The tables of the list `key`.
+fn list<T>(
+    root: &mut TableReader<'_>,
+    key: &'static str,
+    needed: bool,
+    read: impl Fn(TableReader<'_>, &mut Findings) -> Placed<T>,
+    findings: &mut Findings,
+) -> Vec<Placed<T>> {
+    root.tables(key, needed, findings).into_iter().map(|table| read(table, findings)).collect()
+}
+
+/// What must hold between the tables; some of it only when none of them was left out.
+fn check_tables(tables: &Tables, whole: bool, findings: &mut Findings) {
+    let Tables { components, archives, .. } = tables;
+    checks::unique_names(components, &tables.probes, findings);
+    checks::sources(components, findings);
+    if let Some(destination) = &tables.destination {
+        checks::destination(destination, !archives.is_empty(), components, findings);
+    }
+    let destination = tables.destination.as_ref().map(|(destination, _)| destination);
+    check_archives(archives, destination, components, findings);
+    check_channels(&tables.channels, findings);
+    if whole {
+        checks::deadlines(&tables.deadlines, components, findings);
+        checks::reachable_grade(&tables.task, components, findings);
+        checks::history(&tables.history, &tables.alerts, tables.schedule.as_ref(), findings);
+        if let Some((_, spans)) = &tables.schedule {
+            check_retention(spans, archives, findings);
+        }
+    }
 }
 
 fn read_site(mut table: TableReader<'_>, findings: &mut Findings) -> Option<Site> {

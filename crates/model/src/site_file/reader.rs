@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use stillpoint_schedule::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::leaf::{Leaf, Wrong};
 use super::mistake::Findings;
-use super::nearest::nearest;
 
 /// Where a table and its values stand in the text, in bytes. Kept for checks across tables.
 #[derive(Debug, Clone, Default)]
@@ -173,6 +173,16 @@ impl<'a> TableReader<'a> {
                 None
             }
         }
+    }
+
+    /// Whether `key` is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.spans.has(key)
+    }
+
+    /// Whether `key` has a text, where it may have a table.
+    pub(super) fn has_text(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, value)| name.get_ref() == key && value.get_ref().is_str())
     }
 
     /// Whether nothing stands in the table.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Archive, Wait};
+use super::{AlertSettings, Archive, Channel, ConsoleSettings, HistorySettings, ScheduleSettings, Wait};
 use crate::{ComponentName, Grade, Level, ProviderKind, SiteCode};
 
 /// A whole site file.
@@ -35,6 +35,21 @@ pub struct SiteFile {
     /// How to see that the site works, after a recovery.
     #[serde(rename = "probe", default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<Probe>,
+    /// When the tasks run by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleSettings>,
+    /// How long is kept what happened.
+    #[serde(default)]
+    pub history: HistorySettings,
+    /// What is told, and when.
+    #[serde(default)]
+    pub alerts: AlertSettings,
+    /// Whom alerts are told.
+    #[serde(rename = "channel", default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<Channel>,
+    /// Where the console, the API and the metrics are.
+    #[serde(default)]
+    pub console: ConsoleSettings,
 }
 
 /// What a site is in its hierarchy.

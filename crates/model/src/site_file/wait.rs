@@ -20,6 +20,11 @@ impl Wait {
         Self(Duration::from_secs(seconds))
     }
 
+    /// The wait of `days` of 24 hours.
+    pub const fn days(days: u64) -> Self {
+        Self::seconds(days * 24 * 3600)
+    }
+
     /// As a duration of the standard library.
     pub fn duration(self) -> Duration {
         self.0

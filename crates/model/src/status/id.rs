@@ -180,6 +180,20 @@ ids! {
     ARCHIVE_CAUGHT_UP = 5157;
     /// What archive %1 had missed could not be copied from archive %2: %3.
     ARCHIVE_NOT_CAUGHT_UP = 5158;
+    /// The service of site %1 began to work (version %2).
+    SERVING_BEGAN = 5170;
+    /// The service of site %1 ended.
+    SERVING_ENDED = 5171;
+    /// The task %1 was put in line, asked for by %2 (try %3).
+    TASK_QUEUED = 5172;
+    /// The task %1 was due %2 and could not begin; %3.
+    SCHEDULE_MISSED = 5173;
+    /// The site file has changed; what it says is in force.
+    SITE_FILE_TAKEN_UP = 5174;
+    /// The site file has changed and is not valid; what it said before stays in force: %1
+    SITE_FILE_REFUSED = 5175;
+    /// The clock of this machine was set by %1 seconds.
+    CLOCK_JUMPED = 5176;
     /// The writer of component %1 could not prepare: %2.
     WRITER_NOT_READY = 6825;
     /// Component %1 belongs to the site but was left out of this run.

@@ -33,6 +33,11 @@ pub enum Severity {
 pub struct MessageId(u16);
 
 impl MessageId {
+    /// The number that a record has, which a newer version may have written.
+    pub const fn recorded(number: u16) -> Self {
+        Self(number)
+    }
+
     /// The number itself.
     pub const fn number(self) -> u16 {
         self.0

@@ -195,6 +195,11 @@ impl OpenVersion<'_> {
         self.contents.walk(place, Filter::default()).map_err(|error| self.archive.error(error))
     }
 
+    /// What lies directly in a folder, and not what is below; something else than a folder itself.
+    pub fn children(&self, place: &RelPath) -> Result<Vec<(RelPath, Node)>, SiteError> {
+        self.contents.children(place).map_err(|error| self.archive.error(error))
+    }
+
     /// What changed from this version to a later one of the same archive, in a component or everywhere.
     pub fn diff(
         &self,

@@ -90,7 +90,7 @@ pub(crate) fn heal(
         teller.status(id::LEFTOVERS_REMOVED, &[&removed.join("; ")]);
     }
     let found = reconcile(state, lock)?;
-    healing::tell(&found, &|id, inserts| teller.status(id, inserts));
+    healing::tell(&found, &mut |id, inserts| teller.status(id, inserts));
     match stillpoint_archive::heal(&site.file.destination, &site.file.site.code) {
         Ok(removed) if removed.is_empty() => {}
         Ok(removed) => teller.status(id::LEFTOVERS_REMOVED, &[&removed.join("; ")]),

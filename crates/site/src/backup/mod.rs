@@ -41,6 +41,8 @@ use teller::Teller;
 
 /// What a backup is given besides the site.
 pub struct BackupOptions {
+    /// The name of the run.
+    pub run: RunId,
     /// The folder with the state of all sites of this machine.
     pub state_root: PathBuf,
     /// Program and arguments that start the guard.
@@ -86,7 +88,7 @@ pub struct BackupReport {
 pub fn backup(site: &LoadedSite, options: &BackupOptions) -> Result<BackupReport, SiteError> {
     refuse_secondary(site)?;
     own_unit::check()?;
-    let run = RunId::new(jiff::Timestamp::now(), std::process::id());
+    let run = options.run.clone();
     let state = StateFolder::open(&options.state_root, &site.file.site.code)?;
     let lock = Arc::new(state.lock(&run)?);
     let teller = Arc::new(Teller::new(site.file.site.code.clone(), options.monitor.clone()));

@@ -215,6 +215,12 @@ impl SiteStage {
         let saved = direct.finish(&facts, &sealed.pieces, &sealed.folder)?;
         let archive = direct.archive().settings.name.clone();
         let made = ArchivedSet { archive, result: Ok(saved) };
+        for (component, _, _, captured) in &facts.components {
+            let size = sealed.sizes.iter().find(|(name, ..)| name == component);
+            let (files, bytes) = size.map_or((0, 0), |(_, files, bytes)| (*files, *bytes));
+            let (component, grade) = (component.clone(), captured.grade);
+            self.teller.emit(Event::ComponentCaptured { component, grade, files, bytes });
+        }
         archiving::tell(&made, self.epoch, &self.teller);
         self.state().published = Some(Published { made: Made::Version(made), grade });
         if let Err(error) = sealed.remove() {

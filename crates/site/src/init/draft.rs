@@ -151,6 +151,22 @@ impl Draft {
         self.line("\n[task]");
         self.comment("\"frozen\" demands that every application was at rest at the cut.");
         self.line("minimum_grade = \"crash\"\n");
+        self.comment(
+            "When it is backed up, by `stillpoint serve`. Take the marks away, and put your time zone.",
+        );
+        for line in ["[schedule]", "zone = \"UTC\"", "window = { begin = \"02:00\", latest = \"05:00\" }"] {
+            self.comment(line);
+        }
+        self.comment("Who is told when something is the matter (docs/alerts.md has the other channels):");
+        for line in [
+            "[[channel]]",
+            "name = \"admin\"",
+            "type = \"sendmail\"",
+            "from = \"stillpoint@example.org\"",
+            "to = [\"admin@example.org\"]",
+        ] {
+            self.comment(line);
+        }
     }
 
     fn unit(&mut self, unit: &UnitFound) {

@@ -162,7 +162,7 @@ pub fn recover(
 
 /// Heals what an earlier run left. What cannot be healed is told and does not hold a recovery up, which may be what mends it.
 fn heal(state: &StateFolder, lock: &StateLock, options: &RecoverOptions) -> Result<(), SiteError> {
-    healing::tell(&reconcile(state, lock)?, &|id, inserts| tell(options, id, inserts));
+    healing::tell(&reconcile(state, lock)?, &mut |id, inserts| tell(options, id, inserts));
     let removed = remove_leftovers(&options.state_root, lock);
     if !removed.is_empty() {
         tell(options, id::LEFTOVERS_REMOVED, &[&removed.join("; ")]);

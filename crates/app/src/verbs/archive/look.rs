@@ -16,6 +16,13 @@ pub fn ls(call: &Call<'_>, own: &LsArguments) -> Answer {
     let archive = call.open()?;
     let version = archive.open_version(call.site_code(), &own.id, &call.watcher(&archive.settings))?;
     let place = version.place(own.whereabouts.component.as_ref(), own.path.as_deref())?;
+    if own.flat {
+        for (path, node) in version.children(&place)? {
+            print_entry(call, own.long, path.as_path(), &node);
+        }
+        version.close();
+        return Ok(0);
+    }
     let mut unreadable = Vec::new();
     for entry in version.entries(&place)? {
         match entry {

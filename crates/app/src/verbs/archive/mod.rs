@@ -14,6 +14,7 @@ mod versions;
 
 use std::sync::Arc;
 
+use stillpoint_history::Task;
 use stillpoint_model::site_file::Archive;
 use stillpoint_model::{Cancel, Monitor, NoMonitor};
 use stillpoint_repository::Watcher;
@@ -21,38 +22,70 @@ use stillpoint_site::archive::{ArchiveWatcher, OpenArchive, find_archive, open_a
 use stillpoint_site::{LoadedSite, SiteError};
 
 use super::{Answer, cancel_on_signal, monitor};
-use crate::archive_arguments::{ArchiveArguments, ArchiveVerb};
+use crate::archive_arguments::{ArchiveArguments, ArchiveVerb, VerifyArguments};
 use crate::arguments::Common;
+use crate::record::{Record, new_run};
 
 /// `stillpoint archive`.
 pub fn archive(common: &Common, own: &ArchiveArguments) -> Answer {
-    let site = stillpoint_site::load(&common.config)?;
+    let site = common.site()?;
+    let record = recorded_as(&own.verb)
+        .map(|task| Record::begin(common, &site, &new_run(), task, monitor(common)))
+        .transpose()?;
     let call = Call {
         common,
         site,
         name: own.archive.as_ref().map(|name| name.as_str()),
-        monitor: monitor(common),
+        monitor: record.as_ref().map_or_else(|| monitor(common), Record::monitor),
         cancel: cancel_on_signal(),
     };
-    match &own.verb {
-        ArchiveVerb::Init => make::init(&call),
-        ArchiveVerb::Save(own) => save::save(&call, own),
-        ArchiveVerb::List => versions::list(&call),
-        ArchiveVerb::Ls(own) => look::ls(&call, own),
-        ArchiveVerb::Find(own) => look::find(&call, own),
-        ArchiveVerb::Diff(own) => look::diff(&call, own),
-        ArchiveVerb::Dump(own) => look::dump(&call, own),
-        ArchiveVerb::Restore(own) => restore::restore(&call, own),
-        ArchiveVerb::Mount(own) => mount::mount(&call, own),
-        ArchiveVerb::Forget(own) => retain::forget(&call, own),
-        ArchiveVerb::Prune(own) => retain::prune(&call, own),
-        ArchiveVerb::Hold { id } => retain::hold(&call, id, true),
-        ArchiveVerb::Release { id } => retain::hold(&call, id, false),
-        ArchiveVerb::Copy(own) => copy::copy(&call, own),
-        ArchiveVerb::Verify(own) => verify::verify(&call, own),
-        ArchiveVerb::Repair(own) => repair::repair(&call, own),
-        ArchiveVerb::Key(verb) => keys::key(&call, verb),
-        ArchiveVerb::RecoveryKey(own) => keys::recovery_key(&call, own),
+    let answer = act(&call, &own.verb);
+    if let Some(record) = &record {
+        record.end(&answer);
+    }
+    answer
+}
+
+/// The task as which the work of a verb is recorded. What only looks, and what a person does to one thing, is not.
+fn recorded_as(verb: &ArchiveVerb) -> Option<Task> {
+    match verb {
+        ArchiveVerb::Verify(_) => Some(Task::Verify),
+        ArchiveVerb::Forget(own) if !own.dry_run => Some(Task::Retention),
+        ArchiveVerb::Prune(own) if !own.dry_run => Some(Task::Retention),
+        ArchiveVerb::Restore(own) if !own.dry_run => Some(Task::Restore),
+        _ => None,
+    }
+}
+
+/// Reads a share of each archive of the site, as a part of a greater verify.
+pub fn verify_all(common: &Common, site: LoadedSite, monitor: Arc<dyn Monitor>, cancel: Cancel) -> Answer {
+    if site.file.archives.is_empty() {
+        return Ok(0);
+    }
+    let call = Call { common, site, name: None, monitor, cancel };
+    verify::verify(&call, &VerifyArguments { all: false, structure: false })
+}
+
+fn act(call: &Call<'_>, verb: &ArchiveVerb) -> Answer {
+    match verb {
+        ArchiveVerb::Init => make::init(call),
+        ArchiveVerb::Save(own) => save::save(call, own),
+        ArchiveVerb::List => versions::list(call),
+        ArchiveVerb::Ls(own) => look::ls(call, own),
+        ArchiveVerb::Find(own) => look::find(call, own),
+        ArchiveVerb::Diff(own) => look::diff(call, own),
+        ArchiveVerb::Dump(own) => look::dump(call, own),
+        ArchiveVerb::Restore(own) => restore::restore(call, own),
+        ArchiveVerb::Mount(own) => mount::mount(call, own),
+        ArchiveVerb::Forget(own) => retain::forget(call, own),
+        ArchiveVerb::Prune(own) => retain::prune(call, own),
+        ArchiveVerb::Hold { id } => retain::hold(call, id, true),
+        ArchiveVerb::Release { id } => retain::hold(call, id, false),
+        ArchiveVerb::Copy(own) => copy::copy(call, own),
+        ArchiveVerb::Verify(own) => verify::verify(call, own),
+        ArchiveVerb::Repair(own) => repair::repair(call, own),
+        ArchiveVerb::Key(verb) => keys::key(call, verb),
+        ArchiveVerb::RecoveryKey(own) => keys::recovery_key(call, own),
     }
 }
 

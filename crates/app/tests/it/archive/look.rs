@@ -34,6 +34,14 @@ fn versions_are_listed_searched_compared_and_dumped() {
     );
     let one = long.iter().find(|entry| entry["path"].as_str().unwrap().ends_with("/1.txt")).unwrap();
     assert_eq!((&one["kind"], &one["size"]), (&"file".into(), &16.into()));
+    let flat = |path: &str| site.run(&["archive", "ls", "--flat", "epoch=1", path]).exits(0).out;
+    assert_eq!(flat("/"), "T01Backup/\n", "the top");
+    let inside = flat("/T01Backup/SiteServer/content/a/");
+    assert_eq!(inside.lines().count(), 20, "{inside}");
+    let content = flat("T01Backup/SiteServer/content");
+    assert!(content.contains("/content/a/\n") && !content.contains("1.txt"), "{content}");
+    let file = "T01Backup/SiteServer/content/a/1.txt";
+    assert_eq!(flat(file), format!("{file}\n"));
     let missing = site.run(&["archive", "ls", "latest", "no/such"]).exits(2);
     assert!(missing.err.contains("no/such"), "{}", missing.err);
     site.run(&["archive", "ls", "latest", "../x"]).exits(2);

@@ -7,6 +7,7 @@ mod capture;
 mod changer;
 mod freeze;
 mod run;
+mod service;
 mod stats;
 mod tree;
 
@@ -57,6 +58,16 @@ enum What {
         #[arg(long)]
         quick: bool,
     },
+    /// The service with years of history: start, pages, memory
+    Service {
+        #[arg(long, default_value_t = 100_000)]
+        runs: u64,
+        #[arg(long, default_value_t = 5_000_000)]
+        messages: u64,
+        /// Measure this program
+        #[arg(long)]
+        program: Option<PathBuf>,
+    },
     /// Does one thing with one archive (started by `archive`)
     #[command(hide = true)]
     Drive { act: String, address: String, path: Option<PathBuf> },
@@ -70,6 +81,7 @@ fn main() {
         What::Freeze { runs, files, only, scale } => freeze::measure(runs, files, only.as_deref(), scale),
         What::Capture { runs, files, many } => capture::measure(runs, files, many),
         What::Archive { rows, runs, quick } => archive::measure(&rows, runs, quick),
+        What::Service { runs, messages, program } => service::measure(runs, messages, program),
         What::Drive { act, address, path } => archive::drive(&act, &address, path.as_deref()),
         What::Change { tree, files, rate, stall } => changer::change(&tree, files, rate, &stall),
     }

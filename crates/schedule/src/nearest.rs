@@ -1,12 +1,12 @@
 //! "Did you mean": the known word that a wrong word was most likely meant to be.
 
 /// The word of `known` nearest to `wrong`, if it is near enough to be meant.
-pub(super) fn nearest<'k>(wrong: &str, known: &[&'k str]) -> Option<&'k str> {
-    let wrong = wrong.to_lowercase().replace('-', "_");
+pub fn nearest<'k>(wrong: &str, known: &[&'k str]) -> Option<&'k str> {
+    let plain = |word: &str| word.to_lowercase().replace('-', "_");
     let allowed = (wrong.chars().count() / 3).clamp(1, 3);
     known
         .iter()
-        .map(|word| (distance(&wrong, &word.replace('-', "_")), *word))
+        .map(|word| (distance(&plain(wrong), &plain(word)), *word))
         .filter(|(distance, _)| *distance <= allowed)
         .min()
         .map(|(_, word)| word)
