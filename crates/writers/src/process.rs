@@ -631,7 +631,8 @@ mod tests {
     #[ignore = "a part of the next test"]
     fn starts_a_program_and_waits() {
         if let Some(note) = std::env::var_os("NOTE") {
-            let running = shell("sleep 1000").start(soon()).unwrap();
+            // Without a shell above it: the kernel ends what we started, not what that started.
+            let running = shell("exec sleep 1000").start(soon()).unwrap();
             std::fs::write(note, running.id().to_string()).unwrap();
             thread::sleep(Duration::from_secs(1000));
         }
