@@ -91,6 +91,22 @@ impl ErrorKind {
         }
     }
 
+    /// Whether it may pass by itself, so that the same is worth another try: what is wrong in a site file, in a key or in stored
+    /// data does not pass.
+    pub fn may_pass(self) -> bool {
+        match self {
+            ErrorKind::Busy | ErrorKind::Environment | ErrorKind::Component | ErrorKind::Bug => true,
+            ErrorKind::Usage
+            | ErrorKind::Config
+            | ErrorKind::Grade
+            | ErrorKind::Damaged
+            | ErrorKind::WouldOverwrite
+            | ErrorKind::Key
+            | ErrorKind::Cancelled
+            | ErrorKind::NotThawed => false,
+        }
+    }
+
     /// What it means, in one sentence.
     pub fn meaning(self) -> &'static str {
         match self {

@@ -69,20 +69,10 @@ pub enum Step {
     },
 }
 
-/// Whether a failure may pass by itself: what is wrong in the site file, in a key or in stored data does not.
-pub fn may_pass(run: &Run) -> bool {
-    let lasting = [
-        ErrorKind::Usage,
-        ErrorKind::Config,
-        ErrorKind::Grade,
-        ErrorKind::Damaged,
-        ErrorKind::WouldOverwrite,
-        ErrorKind::Key,
-        ErrorKind::Cancelled,
-        ErrorKind::NotThawed,
-    ];
-    run.outcome == Some(Outcome::Failed)
-        && run.exit_code.is_none_or(|code| lasting.iter().all(|kind| kind.exit_code() != code))
+/// Whether a run failed in a way that may pass by itself. An exit code of no kind, and the end by a signal, may.
+fn may_pass(run: &Run) -> bool {
+    let lasts = |code: &u8| ErrorKind::ALL.iter().any(|kind| kind.exit_code() == *code && !kind.may_pass());
+    run.outcome == Some(Outcome::Failed) && !run.exit_code.as_ref().is_some_and(lasts)
 }
 
 /// What is to be done about a task now. `last` is the run of it that was recorded last; `since` is when the site got this schedule.
